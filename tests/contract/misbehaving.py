@@ -125,7 +125,10 @@ class Server:
                 if reply.no_answer:
                     self.close_connection = True
                     return
-                self.send_response(reply.status)
+                if "Date" in reply.headers:
+                    self.send_response_only(reply.status)
+                else:
+                    self.send_response(reply.status)
                 headers = {"Content-Type": reply.kind, "Content-Length": str(len(reply.body)), **reply.headers}
                 for name, value in headers.items():
                     self.send_header(name, value)

@@ -17,7 +17,7 @@ from crossdock.errors import ConfigError
 from crossdock.settings import base_dir
 from crossdock.watch import schemas
 
-FILES = sorted(path for path in base_dir().rglob("*.yaml") if path.parent.name != "mappings")
+FILES = sorted(path for path in base_dir().rglob("*.yaml") if "mappings" not in path.parts)
 
 
 def relative(path: Path) -> str:

@@ -31,7 +31,7 @@ ONLY_RUNS = (
 
 @pytest.mark.parametrize("path", FILES)
 def test_it_is_decided_of_every_file_what_would_change(path: str) -> None:
-    kinds = (effects.PRICES, effects.STOCK, effects.POSTING, effects.WITH_THE_NEXT, ONLY_RUNS)
+    kinds = (effects.PRICES, effects.STOCK, effects.POSTING, effects.WITH_THE_NEXT, effects.OF_THE_API, ONLY_RUNS)
     decided = [kind for kind in kinds if path in kind]
     assert decided or effects._readers(path), path
     assert set(effects._readers(path)) <= set(flows.all_flows())

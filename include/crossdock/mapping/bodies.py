@@ -46,6 +46,13 @@ def bodies(
     return _objects(members, len(header)).to_pylist()
 
 
+def lists(document: Document, frame: pd.DataFrame, rows: pd.Series, count: int) -> pd.Series:
+    """The JSON of a list for each of `count` rows: `frame` holds its entries, whose columns are paths of `document`,
+    `rows` the row that each belongs to, in their order. Missing where a row has none."""
+    objects = _objects(_members(document, frame, "", nulls=False), len(frame))
+    return pd.Series(pd.array(_lists(objects, rows, count).cast(pa.string()), dtype="str"))
+
+
 def _members(document: Document, frame: pd.DataFrame, prefix: str, nulls: bool) -> list[pa.Array]:
     """`,"Name":value` of each field below `prefix`, null where there is no value. Objects stand where their first part
     stands."""
@@ -106,7 +113,8 @@ def _written(values: pd.Series, field: Field) -> tuple[str, pa.Array]:
     if field.type == "boolean":
         given = pa.array(values.astype("boolean"), pa.bool_(), from_pandas=True)
         return "", pc.if_else(given, pa.scalar(b"true", pa.binary()), pa.scalar(b"false", pa.binary()))
-    return '"', _texts(pa.array(values.astype("str"), pa.string(), from_pandas=True))
+    texts = pa.array(values.astype("str"), pa.string(), from_pandas=True)
+    return ("", texts.cast(pa.binary())) if field.type == "array" else ('"', _texts(texts))
 
 
 def _amounts(values: pd.Series, places: int) -> pa.Array:

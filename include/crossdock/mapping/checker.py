@@ -16,13 +16,13 @@ from crossdock.mapping import lookups
 from crossdock.mapping.contracts import Document, Field
 from crossdock.mapping.converters import CONVERTERS
 from crossdock.mapping.frames import CENT, scaled
-from crossdock.mapping.registry import EVERYTHING, KEY, LINES, MADE, REFUSED, NamedRule, named_rules
+from crossdock.mapping.registry import EVERYTHING, KEY, LINES, LISTS, MADE, REFUSED, NamedRule, named_rules
 from crossdock.mapping.table import OF_HEAD, Children, FieldMap, Table, sources_of, target_field, written_by
 
 
 def source_type(field: Field) -> str:
     """The type in which a record's field is read: an amount that the contract writes as text is text."""
-    return field.type
+    return "number" if field.type == "double" else field.type
 
 
 def target_type(field: Field) -> str:
@@ -103,6 +103,7 @@ class Checker:
         for path, one in self.source.fields.items():
             if one.items and (children is None or path == children.source):
                 there |= {LINES + name for name in one.items.leaves}
+        there |= {LISTS + path for path in of_lists(self.source)}
         for rule in used:
             for column in sorted(set(rule.reads) - there):
                 others = [one.name for one in self.rules.values() if column in one.writes and column not in one.reads]
@@ -300,7 +301,7 @@ class Checker:
 
     def lookup(self, one: FieldMap) -> lookups.Lookup | None:
         name, _, column = (one.lookup or "").partition(".")
-        folder = self.mapping.file.parent.parent / "lookups"
+        folder = self.mapping.lookups
         valid = lookups.names(folder)
         if name not in valid:
             self.report(one.at("lookup"), f"there is no lookup {name!r} in {folder}{did_you_mean(name, valid)}")
@@ -330,7 +331,7 @@ class Checker:
                 given |= set(held.codes)
         if one.lookup:
             name, _, column = one.lookup.partition(".")
-            folder = self.mapping.file.parent.parent / "lookups"
+            folder = self.mapping.lookups
             try:
                 table = lookups.read(name, folder)
                 answers = {key: row[column or table.columns[1]] for key, row in table.rows.items()}
@@ -350,6 +351,13 @@ class Checker:
                     one.at("lookup" if one.lookup else "from"),
                     f"{where} {code!r}, which {one.target} does not take{hint}",
                 )
+
+
+def of_lists(document: Document) -> Iterator[str]:
+    """The leaves of all lists of a document, at any depth."""
+    for path, one in document.fields.items():
+        if one.items:
+            yield from (f"{path}.{name}" for name in (*one.items.leaves, *of_lists(one.items)))
 
 
 def lines_made(mapping: Table) -> tuple[str, tuple[str, ...]]:

@@ -1,13 +1,16 @@
 """Reads the contracts as data: the fields of a document with their types, lengths and codes.
 
-In: `include/contracts/<system>.yaml` (OpenAPI 3.1). Out: `Document`s, Arrow schemas, validators with messages for
-people. Never: the network; a rule that the contract does not have.
+In: `include/contracts/<system>.yaml` (OpenAPI 3.1), or `<system>_schema.json` (the metadata model of an OData service).
+Out: `Document`s, Arrow schemas, validators with messages for people. Never: the network; a rule that the contract does
+not have.
 """
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +27,18 @@ ARROW = {
     "date": pa.string(),
     "integer": pa.int64(),
     "number": MONEY,
+    "double": pa.float64(),
     "boolean": pa.bool_(),
 }
+_EDM = {
+    "Edm.Boolean": {"type": "boolean"},
+    "Edm.Byte": {"type": "integer"},
+    "Edm.DateTimeOffset": {"type": "string", "format": "date-time"},
+    "Edm.Decimal": {"type": "number"},
+    "Edm.Double": {"type": "number", "format": "double"},
+    "Edm.Int32": {"type": "integer"},
+    "Edm.Int64": {"type": "integer"},
+}  # of OData's primitive types; all others are text
 _AMOUNT_PATTERNS = {r"^[0-9]{1,13}\.[0-9]{2}$": 2, r"^-?[0-9]{1,13}\.[0-9]{2}$": 2, r"^[0-9]{1,13}\.[0-9]{2,4}$": 4}
 
 
@@ -34,7 +47,7 @@ class Field:
     """One field of a document; `path` has dots for nested fields."""
 
     path: str
-    type: str  # text, moment, date, integer, number, boolean, object, array
+    type: str  # text, moment, date, integer, number, double (a number of any precision), boolean, object, array
     nullable: bool
     required: bool  # within its parent
     min_length: int | None = None
@@ -57,7 +70,7 @@ class Field:
     @property
     def money(self) -> bool:
         """Whether a frame has it as scaled Int64."""
-        return self.type == "number" or self.places is not None
+        return self.type in ("number", "double") or self.places is not None
 
     @property
     def written_type(self) -> str:
@@ -98,6 +111,22 @@ class Document:
         """The fields that hold a value of their own: neither objects nor lists."""
         return {path: one for path, one in self.fields.items() if one.type not in ("object", "array")}
 
+    @functools.cached_property
+    def arrow(self) -> pa.Schema:
+        """The explicit Arrow schema to read documents by: text, int64, bool, decimal128(18, 4)."""
+        return pa.schema(_arrow_fields(self, ""))
+
+    def only(self, paths: Collection[str]) -> Document:
+        """The document with these leaves alone; those of a list behind its path and a dot."""
+        kept: dict[str, Field] = {}
+        for path, one in self.fields.items():
+            below = [each.removeprefix(f"{path}.") for each in paths if each.startswith(f"{path}.")]
+            if one.items and below:
+                kept[path] = replace(one, items=one.items.only(below))
+            elif path in paths or (one.type == "object" and below):
+                kept[path] = one
+        return Document(self.system, self.name, kept)
+
     def parents(self, path: str) -> list[Field]:
         """The objects around `path`, outermost first."""
         parts = path.split(".")
@@ -112,6 +141,9 @@ class Document:
 def load(system: str) -> dict[str, Any]:
     """The contract as parsed YAML. Raises ConfigError where it is missing or cannot be read."""
     path = FOLDER / f"{system}.yaml"
+    model = FOLDER / f"{system}_schema.json"
+    if model.exists():
+        return {"components": {"schemas": _of_odata(json.loads(model.read_bytes()))}}
     try:
         return yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     except FileNotFoundError:
@@ -119,6 +151,29 @@ def load(system: str) -> dict[str, Any]:
         raise ConfigError(f"There is no contract of a system {system!r}.", do=f"Known systems: {valid}.") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"The contract {path.name} is not readable YAML.", do=str(error)) from None
+
+
+def _of_odata(model: dict[str, Any]) -> dict[str, Any]:
+    """The entities of an OData model as schemas: their properties, and the collections that they may hold. A property
+    that is not nullable is required."""
+    codes = model["enums"]
+    schemas = {}
+    for name, entity in model["entities"].items():
+        properties: dict[str, Any] = {}
+        for path, one in entity["properties"].items():
+            kind, _, code = one["type"].partition(":")
+            part = {"type": "string", "enum": codes[code]} if kind == "enum" and code in codes else _EDM.get(kind)
+            properties[path] = {**(part or {"type": "string"}), "nullable": one["nullable"]}
+        for path, one in entity["navigation"].items():
+            if one["collection"]:
+                properties[path] = {
+                    "type": "array",
+                    "items": {"$ref": f"#/components/schemas/{one['type']}"},
+                    "nullable": True,
+                }
+        required = [path for path, one in properties.items() if not one["nullable"]]
+        schemas[name] = {"type": "object", "properties": properties, "required": required}
+    return schemas
 
 
 @functools.cache
@@ -217,13 +272,13 @@ def _type(schema: dict) -> str:
     kind = schema.get("type", "object" if schema.get("properties") else "string")
     if kind == "string":
         return {"date-time": "moment", "date": "date"}.get(schema.get("format", ""), "text")
-    return kind
+    return "double" if schema.get("format") == "double" else kind
 
 
 @functools.cache
 def arrow_schema(system: str, schema: str) -> pa.Schema:
-    """The explicit Arrow schema to read documents by: text, int64, bool, decimal128(18, 4)."""
-    return pa.schema(_arrow_fields(document(system, schema), ""))
+    """The explicit Arrow schema of a contract's documents."""
+    return document(system, schema).arrow
 
 
 def _arrow_fields(whole: Document, prefix: str) -> list[pa.Field]:

@@ -220,6 +220,12 @@ def kilograms_to_pounds(values: pd.Series) -> pd.Series:
     return by_distinct(values, turn, "Int64")
 
 
+@converter("to yes or no", takes=("integer",), gives="boolean")
+def to_yes_or_no(values: pd.Series) -> pd.Series:
+    """Turns 0 into no and every other number into yes. Null stays null."""
+    return (values != 0).astype("boolean")
+
+
 @converter("turn sign", takes=("integer", "number"))
 def turn_sign(values: pd.Series) -> pd.Series:
     """Makes an amount above 0 negative and the other way round. Null stays null, 0 stays 0."""

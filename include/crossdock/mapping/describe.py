@@ -35,7 +35,7 @@ done before) its flow gives it.
 
 def markdown(folder: Path | None = None) -> str:
     """The whole page: every mapping with its rules, then the converters and lookups that they name."""
-    mappings = [language.load(name, folder) for name in language.names(folder)]
+    mappings = [language.load(name, folder) for name in language.all_names(folder)]
     used = [one for mapping in mappings for one in mapping.every_field]
     parts = [INTRODUCTION, *map(_mapping, mappings), _converters(used), _lookups(used, mappings)]
     return "\n".join(part for part in parts if part)
@@ -45,7 +45,7 @@ def _mapping(mapping: Table) -> str:
     source, target = mapping.source_document, mapping.target_document
     parts = [
         f"## {mapping.title}\n",
-        f"`{mapping.file.name}`: {source.name} of {_system(source)} to {target.name} of {_system(target)}.\n",
+        f"`{mapping.name}.yaml`: {source.name} of {_system(source)} to {target.name} of {_system(target)}.\n",
         _rules(mapping),
         _table(mapping.fields, target),
     ]
@@ -64,9 +64,13 @@ def _mapping(mapping: Table) -> str:
 
 
 def _system(document: Document) -> str:
-    return {"channel_advisor": "Channel Advisor", "tims": "TIMS", "crossdock": "Crossdock"}.get(
-        document.system, document.system
-    )
+    names = {
+        "channel_advisor": "Channel Advisor",
+        "channel_advisor_v1": "Channel Advisor's API v1",
+        "tims": "TIMS",
+        "crossdock": "Crossdock",
+    }
+    return names.get(document.system, document.system)
 
 
 def _table(fields: tuple[FieldMap, ...], target: Document, source: str = "") -> str:

@@ -17,7 +17,7 @@ within the document, from 0); its other columns are paths relative to the line (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -27,18 +27,21 @@ from crossdock.mapping.contracts import Document
 SCALE = 10_000  # one unit of money is 10,000 in a frame, on both sides
 CENT = 100  # the smallest step of an amount with two places, in a frame
 
-ROW = "_row"  # in lines: position of the head row
+ROW = "_row"  # in lines and lists: position of the head row
 LINE = "_line"  # in lines: position within the document
+PARENT = "_in"  # in lists: position of the row, of the heads or of the list around it, that each row belongs to
 
 
 @dataclass
 class Frames:
     """Heads and lines of a batch; see the module for their shape. `made`: the target's lines, where a rule makes them
-    of the source's; they have `_row` and `_line` too."""
+    of the source's; they have `_row` and `_line` too. `lists`: the other lists of the source by their paths
+    (`Fulfillments`, `Fulfillments.Items`), where they are read; their rows have `_row` and `_in`."""
 
     header: pd.DataFrame
     lines: pd.DataFrame
     made: pd.DataFrame | None = None
+    lists: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     def keep(self, wanted: np.ndarray | pd.Series) -> Frames:
         """The documents whose head row is marked in `wanted` (bool, one per head row), renumbered from 0."""

@@ -142,10 +142,18 @@ def names(folder: Path | None = None) -> list[str]:
     return sorted(one.stem for one in (folder or mappings_folder()).glob("*.yaml"))
 
 
+def all_names(folder: Path | None = None) -> list[str]:
+    """All mappings, with those of the dialects of a system, which stand in folders of their own:
+    `channel_advisor_v1/order`."""
+    folder = folder or mappings_folder()
+    below = sorted(f"{one.parent.name}/{one.stem}" for one in folder.glob("*/*.yaml"))
+    return [*names(folder), *below]
+
+
 def idle_rules(folder: Path | None = None) -> list[Finding]:
     """The rules that no table names: they never run."""
     folder = folder or mappings_folder()
-    used = {rule for name in names(folder) for rule in read(folder / f"{name}.yaml").named}
+    used = {rule for name in all_names(folder) for rule in read(folder / f"{name}.yaml").named}
     return [
         Finding(rule.file, rule.line, f"no mapping names the rule {name!r}; it never runs")
         for name, rule in sorted(named_rules().items())
@@ -158,12 +166,12 @@ def load(name: str, folder: Path | None = None) -> Mapping:
     path = (folder or mappings_folder()) / f"{name}.yaml"
     if not path.exists():
         raise ConfigError(f"There is no mapping {name!r} in {path.parent}{did_you_mean(name, names(path.parent))}")
-    return _load(config.read(path, _Written))
+    return _load(name, config.read(path, _Written))
 
 
 @lru_cache(maxsize=128)
-def _load(file: config.File[_Written]) -> Mapping:
-    mapping = _mapping(file)
+def _load(name: str, file: config.File[_Written]) -> Mapping:
+    mapping = _mapping(name, file)
     findings = mapping.check()
     if findings:
         raise config.refusal(findings)
@@ -172,7 +180,8 @@ def _load(file: config.File[_Written]) -> Mapping:
 
 def read(path: Path) -> Mapping:
     """The mapping as written. Raises ConfigError, one sentence with the line, where it is no YAML or no table."""
-    return _mapping(config.read(path, _Written))
+    dialect = f"{path.parent.name}/" if path.parent.parent.name == mappings_folder().name else ""
+    return _mapping(dialect + path.stem, config.read(path, _Written))
 
 
 class _Field(Struct, frozen=True, kw_only=True):
@@ -228,17 +237,17 @@ class _Written(Struct, frozen=True, kw_only=True):
     not_sent: dict[Written, Written] = msgspec.field(default_factory=dict)
 
 
-def _mapping(file: config.File[_Written]) -> Mapping:
+def _mapping(name: str, file: config.File[_Written]) -> Mapping:
     """The table, with the line of everything in it."""
     written = file.value
     if written is None:
         nothing = ("", "")
-        return Mapping(file.path.stem, file.path, "", nothing, nothing, (), None, {}, {}, shape=file.findings)
+        return Mapping(name, file.path, "", nothing, nothing, (), None, {}, {}, shape=file.findings)
     found = list(file.findings)
     children = written.children
     lines = {str(place[0]): _start(file, place) for place in file.lines if len(place) == 1}
     return Mapping(
-        name=file.path.stem,
+        name=name,
         file=file.path,
         title=written.title,
         source=_schema(file, "source", written.source, found),

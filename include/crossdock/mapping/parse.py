@@ -31,7 +31,7 @@ from pandas.api.extensions import ExtensionArray
 
 from crossdock.mapping import contracts, problems
 from crossdock.mapping.contracts import Document, Field
-from crossdock.mapping.frames import LINE, ROW, Frames
+from crossdock.mapping.frames import LINE, PARENT, ROW, SCALE, Frames
 
 _LARGEST_AMOUNT = 10**18 - 1  # what decimal128(18, 4) may hold, in ten-thousandths
 _LARGEST_INTEGER = 2**63 - 1
@@ -59,6 +59,17 @@ def read_documents(payloads: Sequence[bytes], system: str, schema: str, lines: s
     document = contracts.document(system, schema)
     table, kept, found = _read(payloads, np.arange(len(payloads)), document)
     return Parsed(_frames(table, document, lines), problems.concat(found), kept, _unknown(payloads, document), payloads)
+
+
+def read_lists(payloads: Sequence[bytes], document: Document, lines: str = "") -> Parsed:
+    """Reads `payloads` by `document`, with all lists that it has: `lines` becomes the lines frame, the others are in
+    `frames.lists`. What the document does not name is passed over."""
+    table, kept, found = _read(payloads, np.arange(len(payloads)), document)
+    frames = _frames(table, document, "")
+    _nested(table, document, "", None, frames.lists)
+    if lines:
+        frames.lines = frames.lists.pop(lines).drop(columns=PARENT)
+    return Parsed(frames, problems.concat(found), kept, set(), payloads)
 
 
 # A frame cannot hold these, the database can.
@@ -106,7 +117,7 @@ def _read(
     table = _arrow([mended], mended, document) if not reasons else None
     if table is not None:
         return table, positions, []
-    nothing = contracts.arrow_schema(document.system, document.name).empty_table()
+    nothing = document.arrow.empty_table()
     reasons = reasons or [_reason("", "unreadable", "", "The document cannot be read.")]
     return nothing, positions[:0], [_problem(positions[0], *reason) for reason in reasons]
 
@@ -124,7 +135,7 @@ def _suits(payloads: list[bytes], joined: bytes) -> bool:
 
 def _arrow(payloads: list[bytes], joined: bytes, document: Document) -> pa.Table | None:
     """The payloads as a table with one row each; None when anything stands in the way."""
-    schema = contracts.arrow_schema(document.system, document.name)
+    schema = document.arrow
     if not payloads:
         return schema.empty_table()
     try:
@@ -254,8 +265,10 @@ def _clean(value: Any, field: Field, document: Document, shown: str, report: Cal
     elif field.type == "boolean":
         if isinstance(value, bool):
             return value
-    elif field.type in ("integer", "number"):
+    elif field.type in ("integer", "number", "double"):
         if isinstance(value, Decimal):
+            if field.type == "double":  # of any precision: the fifth decimal is rounded
+                value = round(value, 4) if value.adjusted() < 18 else value
             return _clean_number(value, field, shown, report)
     elif isinstance(value, str):
         try:
@@ -273,6 +286,7 @@ _A = {
     "boolean": "true or false",
     "integer": "a whole number",
     "number": "a number",
+    "double": "a number",
     "text": "text",
     "moment": "text that holds a moment",
     "date": "text that holds a date",
@@ -295,7 +309,7 @@ def _clean_items(items: list, field: Field, shown: str, report: Callable[[Reason
 
 def _clean_number(value: Decimal, field: Field, shown: str, report: Callable[[Reason], None]) -> int | Decimal | None:
     """int for an integer field, Decimal for a number, both as pyarrow reads them; None and a reason otherwise."""
-    money = field.type == "number"
+    money = field.type in ("number", "double")
     places, largest = (4, _LARGEST_AMOUNT) if money else (0, _LARGEST_INTEGER)
     units = _units(value, places)
     if units is not None and abs(units) <= largest:
@@ -347,9 +361,7 @@ def _frames(table: pa.Table, document: Document, lines: str) -> Frames:
     if not lines:
         none = pd.DataFrame({ROW: pd.Series(dtype="int64"), LINE: pd.Series(dtype="int64")})
         return Frames(_columns(table, document), none)
-    items = table[lines].combine_chunks()
-    if isinstance(items, pa.ChunkedArray):  # combine_chunks of an empty column, of one too large for one chunk
-        items = pa.concat_arrays(items.chunks) if items.num_chunks else pa.array([], items.type)
+    items = _combined(table[lines])
     header = _columns(table.drop_columns([lines]), document)
     parents = pc.list_parent_indices(items).to_numpy().astype(np.int64)
     counts = pc.fill_null(pc.list_value_length(items), 0).to_numpy().astype(np.int64)
@@ -362,6 +374,36 @@ def _frames(table: pa.Table, document: Document, lines: str) -> Frames:
     below.insert(0, ROW, parents)
     below.insert(1, LINE, np.arange(len(parents), dtype=np.int64) - first[parents])
     return Frames(header, below)
+
+
+def _nested(
+    table: pa.Table, document: Document, prefix: str, rows: np.ndarray | None, found: dict[str, pd.DataFrame]
+) -> None:
+    """The frames of all lists of a table, and of the lists inside them. `rows`: the head row of each row of the
+    table."""
+    for path, one in document.fields.items():
+        if one.items is None:
+            continue
+        items = _combined(table[path])
+        parents = pc.list_parent_indices(items).to_numpy().astype(np.int64)
+        counts = pc.fill_null(pc.list_value_length(items), 0).to_numpy().astype(np.int64)
+        first = np.cumsum(counts) - counts
+        below = pa.Table.from_batches([pa.RecordBatch.from_struct_array(pc.list_flatten(items))])
+        heads = parents if rows is None else rows[parents]
+        frame = _columns(below, one.items)
+        frame.insert(0, ROW, heads)
+        frame.insert(1, LINE, np.arange(len(parents), dtype=np.int64) - first[parents])
+        frame.insert(2, PARENT, parents)
+        found[prefix + path] = frame
+        _nested(below, one.items, f"{prefix}{path}.", heads, found)
+
+
+def _combined(column: pa.ChunkedArray) -> pa.Array:
+    """A column in one piece."""
+    items = column.combine_chunks()
+    if isinstance(items, pa.ChunkedArray):  # combine_chunks of an empty column, of one too large for one chunk
+        items = pa.concat_arrays(items.chunks) if items.num_chunks else pa.array([], items.type)
+    return items
 
 
 def _columns(table: pa.Table, document: Document) -> pd.DataFrame:
@@ -382,6 +424,10 @@ def _array(column: pa.ChunkedArray) -> ExtensionArray:
         values = np.concatenate(words) if words else np.zeros(0, dtype=np.int64)
         valid = column.is_valid().to_numpy() if column.null_count else np.ones(len(values), dtype=bool)
         return pd.arrays.IntegerArray(np.ascontiguousarray(values), ~valid)
+    if pa.types.is_floating(column.type):
+        doubles = column.to_numpy()
+        missing = np.isnan(doubles)
+        return pd.arrays.IntegerArray(np.where(missing, 0, np.rint(doubles * SCALE)).astype(np.int64), missing)
     if pa.types.is_int64(column.type):
         return pd.Int64Dtype().__from_arrow__(column)
     if pa.types.is_boolean(column.type):

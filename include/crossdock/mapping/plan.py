@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from crossdock.errors import ConfigError
-from crossdock.mapping.frames import LINE, ROW, Frames
+from crossdock.mapping.frames import LINE, PARENT, ROW, Frames
 from crossdock.mapping.problems import concat, empty
-from crossdock.mapping.registry import EVERYTHING, LINES, MADE, REFUSED, Columns, NamedRule
+from crossdock.mapping.registry import EVERYTHING, LINES, LISTS, MADE, REFUSED, Columns, NamedRule
 from crossdock.mapping.watch import RuleSeen, Seen
 
 
@@ -59,7 +59,7 @@ class Plan:
         found: list[pd.DataFrame] = []
         warned: list[pd.DataFrame] = []
         for rule in self.rules:
-            visible = _seen(rule, heads, lines, target, found)
+            visible = _seen(rule, heads, lines, target, found, frames.lists)
             columns = rule.function(visible, context)
             _verify(rule, columns)
             if seen is not None:
@@ -76,7 +76,7 @@ class Plan:
                 target.take_in(columns.made)
             elif columns.made is not None:
                 target = _Part.of(columns.made)
-        made.frames = Frames(heads.frame(), lines.frame(), None if target is None else target.frame())
+        made.frames = Frames(heads.frame(), lines.frame(), None if target is None else target.frame(), frames.lists)
         made.problems, made.warnings = concat(found), concat(warned)
         return made
 
@@ -166,7 +166,7 @@ def parted(columns: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     there."""
     lines = [name.removeprefix(LINES) for name in columns if name.startswith(LINES)]
     made = [name.removeprefix(MADE) for name in columns if name.startswith(MADE)]
-    heads = [name for name in columns if not name.startswith((LINES, MADE)) and name != EVERYTHING]
+    heads = [name for name in columns if not name.startswith((LINES, MADE, LISTS)) and name != EVERYTHING]
     return heads, lines, made
 
 
@@ -200,10 +200,27 @@ class _Part:
             self.columns.update((str(name), column) for name, column in columns.set_axis(self.index).items())
 
 
-def _seen(rule: NamedRule, heads: _Part, lines: _Part, target: _Part | None, found: Sequence[pd.DataFrame]) -> Frames:
+def listed(columns: Sequence[str]) -> dict[str, list[str]]:
+    """The declared columns of other lists, by the path of their list."""
+    found: dict[str, list[str]] = {}
+    for column in columns:
+        if column.startswith(LISTS):
+            path, _, name = column.removeprefix(LISTS).rpartition(".")
+            found.setdefault(path, []).append(name)
+    return found
+
+
+def _seen(
+    rule: NamedRule,
+    heads: _Part,
+    lines: _Part,
+    target: _Part | None,
+    found: Sequence[pd.DataFrame],
+    lists: Mapping[str, pd.DataFrame],
+) -> Frames:
     """The frames with only the columns that the rule reads."""
     if EVERYTHING in rule.reads:
-        return Frames(heads.frame(), lines.frame(), None if target is None else target.frame())
+        return Frames(heads.frame(), lines.frame(), None if target is None else target.frame(), dict(lists))
     of_heads, of_lines, of_target = parted(rule.reads)
     if REFUSED in rule.reads:
         refused = np.zeros(len(heads.index), dtype=bool)
@@ -214,6 +231,7 @@ def _seen(rule: NamedRule, heads: _Part, lines: _Part, target: _Part | None, fou
         heads.only(rule, of_heads),
         lines.only(rule, [ROW, LINE, *of_lines]),
         None if target is None or not of_target else target.only(rule, [ROW, LINE, *of_target]),
+        {path: lists[path][[ROW, LINE, PARENT, *names]] for path, names in listed(rule.reads).items()},
     )
 
 

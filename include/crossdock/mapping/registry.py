@@ -11,6 +11,7 @@ A rule is `f(frames, context) -> Columns`. It sees the columns that it declares 
 | `Currency` | a column of the heads |
 | `lines.SKU` | a column of the source's lines |
 | `made.SKU` | a column of the target's lines, which a rule has made of the source's |
+| `lists.Items.Promotions.Amount` | a column of another list of the source, where the flow reads its lists |
 | `refused` | which heads have a problem so far; a rule that reads it runs after all rules that do not need it |
 | `*` | every column of the source; a rule that writes it runs before all others |
 
@@ -39,7 +40,7 @@ F = TypeVar("F", bound=Callable)
 PACKAGES = "crossdock.rules"  # entry points
 
 KEY = "key"  # the record's key, which every flow gives beside the source's columns
-LINES, MADE = "lines.", "made."
+LINES, MADE, LISTS = "lines.", "made.", "lists."
 REFUSED = "refused"
 EVERYTHING = "*"
 

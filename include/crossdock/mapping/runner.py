@@ -103,7 +103,7 @@ class _Fields:
         self.row = frame[ROW].to_numpy() if source else np.arange(len(frame))
         self.explained: dict[str, list[np.ndarray]] = {}  # rows that have a problem, by its field
         self.note(explained)
-        self.lookups = mapping.file.parent.parent / "lookups"
+        self.lookups = mapping.lookups
         self.rules = named_rules()
         self.columns: dict[str, pd.Series] = {}
         self.found: list[pd.DataFrame] = []
@@ -214,7 +214,8 @@ class _Fields:
                 missing = missing & np.logical_or.reduce([made[name].notna().to_numpy() for name in beside])
                 if not missing.any():
                     return
-        message = f"{{field}} is missing; TIMS needs it as {one.target}."
+        needs = "TIMS" if self.document.system == "tims" else f"the {self.document.name.partition('.')[0]}"
+        message = f"{{field}} is missing; {needs} needs it as {one.target}."
         self.report(missing & ~self.accounted_for(one), one, "missing_field", message, _EDIT, None)
 
     def always(self, target: str) -> bool:

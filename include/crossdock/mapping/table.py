@@ -14,7 +14,7 @@ from crossdock.config.nodes import Finding
 from crossdock.mapping import contracts
 from crossdock.mapping.contracts import Document, Field
 from crossdock.mapping.plan import Plan, in_order
-from crossdock.mapping.registry import LINES, MADE, NamedRule, named_rules
+from crossdock.mapping.registry import LINES, LISTS, MADE, NamedRule, named_rules
 
 OF_HEAD = "head."  # in a line's `from`: a column of the document
 
@@ -87,6 +87,26 @@ class Table:
     @property
     def target_document(self) -> Document:
         return contracts.document(*self.target)
+
+    @property
+    def lookups(self) -> Path:
+        """The folder of its lookups: beside the folder of all mappings."""
+        folder = self.file.parent
+        return (folder if "/" not in self.name else folder.parent).parent / "lookups"
+
+    @property
+    def reads(self) -> set[str]:
+        """What is read of the source: the leaves that fields and rules name, those of lists behind the list's path."""
+        rules = named_rules()
+        of = {name for rule in self.named if rule in rules for name in rules[rule].reads}
+        lines = f"{self.children.source}." if self.children else ""
+        fields = {path for one in self.fields for path in one.sources}
+        below = {path for one in self.children.fields for path in one.sources} if self.children else set()
+        return {
+            *fields,
+            *(path.removeprefix(OF_HEAD) if path.startswith(OF_HEAD) else lines + path for path in below),
+            *(lines + name.removeprefix(LINES) if name.startswith(LINES) else name.removeprefix(LISTS) for name in of),
+        }
 
     @property
     def every_field(self) -> tuple[FieldMap, ...]:

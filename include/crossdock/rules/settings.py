@@ -38,6 +38,10 @@ class Site(Struct, frozen=True):
     marketplace_location: Text = "MARKETPLACE"  # TIMS location of goods that the marketplace holds and ships
     returns_location: Text = "MAIN"  # TIMS location that takes goods back
     country: str | None = None  # ISO code of the site's own country: of its orders that name none
+    # Who pays the tax of its orders on, where the channel does not say so; None = as lookups/tax_remitters.csv says
+    tax_remitted_by: Literal["Seller", "Marketplace"] | None = None
+    # What is charged besides goods and shipping (insurance, fees), where the channel gives it with the order
+    order_charges: Literal["shipping", "gift_wrap"] = "shipping"
     prepaid: bool = False  # buyers pay before shipment, by the shop's own gateway: the money is a deposit until then
     # Mail domains that mask the buyer, `marketplace.amazon.*` under every ending; such a mask holds on its own site.
     relay_domains: tuple[Text, ...] = ()

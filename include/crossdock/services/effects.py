@@ -26,11 +26,12 @@ from crossdock.flow import Flow, Staged
 from crossdock.mapping import language
 from crossdock.mapping.frames import SCALE
 from crossdock.mapping.parse import read_documents
-from crossdock.rules import price_settings
+from crossdock.rules import price_settings, v1_orders
 from crossdock.services import configuration, letters, mapping_records, personal, taken
 from crossdock.services.configuration import Draft, Problem
 from crossdock.services.people import Person, Right
 from crossdock.services.wording import in_words
+from crossdock.settings import base_dir
 from crossdock.steps.dry_run import Verdict, dry_run
 from crossdock.store import database
 from crossdock.store.tables import ops_dead_letter, ref_channel_center, ref_channel_listing
@@ -72,6 +73,11 @@ STOCK = ("stock_offers.yaml", "lookups/stock_rules.csv")
 POSTING = ("posting.yaml", "accounts.yaml")
 # Read together with what comes next: stored records do not show what it changes.
 WITH_THE_NEXT = ("lookups/payout_deposits.csv", "lookups/dispute_outcomes.csv")
+# How the API v1 of the channel is read: a document is made when its record is received, and stays as it is.
+OF_THE_API = (
+    *(f"mappings/{name}.yaml" for name in language.all_names(base_dir() / "mappings") if "/" in name),
+    *(f"lookups/{name}.csv" for name in (*v1_orders.TABLES, "channel_advisor_v1_flags")),
+)
 PRICES_TITLE, STOCK_TITLE = "Prices", "What is offered"
 
 
@@ -150,6 +156,8 @@ def _unsure(connection: sa.Connection, changed: Mapping[str, str | None], paths:
 def _words(paths: Sequence[str], parts: Sequence[Part]) -> Iterator[str]:
     if named := [path for path in paths if path in WITH_THE_NEXT]:
         yield f"{', '.join(named)} is read with the next settlements: stored records do not show what it changes."
+    elif named := [path for path in paths if path in OF_THE_API]:
+        yield f"{', '.join(named)} is used for records of the API v1 when they are received: stored ones stay."
     elif not parts and all(path.startswith("lookups/") and not read_by(path) for path in paths):
         yield "It changes no document yet: a lookup is read once a mapping names it."
     elif not parts:

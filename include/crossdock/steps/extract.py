@@ -95,13 +95,15 @@ class _Reading:
     already_stored: int = 0
     dead: int = 0
     newest: datetime | None = None
+    complete_to: datetime | None = None  # of a list that is not sorted by change
     server_time: datetime | None = None  # of the first page
     clock: datetime | None = None  # of the last page
     seconds: float = 0.0
 
     @property
     def resumes(self) -> bool:
-        """Whether a read that breaks off resumes there: of a list sorted by last change, unless all of it is wanted."""
+        """Whether a read that breaks off resumes there: of a list that is read by last change, unless all of it is
+        wanted."""
         sorted_list = self.resource.system in ("channel_advisor", "tims") and not self.resource.single
         return sorted_list and self.kind in ("scheduled", "sweep", "backfill") and not self.full_refresh
 
@@ -235,7 +237,7 @@ def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys
     started = time.monotonic()
     resource = reading.resource
     reading.since = None if keys or reading.was_read else _since(runtime, reading)
-    received = _by_key(runtime, resource, keys) if keys else _pages(runtime, reading, reading.since)
+    received = _by_key(runtime, resource, keys) if keys else _pages(runtime, reading, reading.since, flow)
     with runtime.engine.connect() as connection:
         with connection.begin():
             reading.others = _others(connection, reading)
@@ -337,15 +339,16 @@ def _since(runtime: Runtime, reading: _Reading) -> datetime | None:
 
 
 def _reached(reading: _Reading) -> datetime | None:
-    """The bookmark: all rows changed before it are stored, for lists are sorted by last change. Lag and overlap are
-    taken off as for a watermark, for rows that were not visible yet."""
-    if reading.newest is None or reading.server_time is None:
+    """The bookmark: all rows changed before it are stored, for lists are sorted by last change, or say how far they are
+    complete. Lag and overlap are taken off as for a watermark, for rows that were not visible yet."""
+    reached = reading.complete_to or reading.newest
+    if reached is None or reading.server_time is None:
         return None
     resource = reading.resource
-    return min(reading.newest, reading.server_time - resource.lag) - resource.overlap
+    return max(min(reached, reading.server_time - resource.lag) - resource.overlap, watermarks.FIRST)
 
 
-def _pages(runtime: Runtime, reading: _Reading, since: datetime | None) -> Iterator[msgspec.Raw]:
+def _pages(runtime: Runtime, reading: _Reading, since: datetime | None, flow: Flow | None) -> Iterator[records.Item]:
     if reading.was_read:
         return
     if reading.resource.single:
@@ -360,11 +363,25 @@ def _pages(runtime: Runtime, reading: _Reading, since: datetime | None) -> Itera
         back = _set_back(runtime, reading, since, page.server_time)
         if back:  # the source's clock was set back: each reader handles that by itself
             reading.others = []
-            yield from _pages(runtime, reading, back)
+            yield from _pages(runtime, reading, back, flow)
             return
         reading.server_time = reading.server_time or page.server_time
         reading.clock = page.server_time
-        yield from page.records
+        yield from records.items_of(page)
+    if flow and reading.kind in ("scheduled", "sweep"):
+        yield from _undated(runtime, reading, flow)
+
+
+def _undated(runtime: Runtime, reading: _Reading, flow: Flow) -> Iterator[records.Item]:
+    """The records that wait in a flow whose list has no date that moves when their state does."""
+    if reading.resource.system != "channel_advisor" or reading.resource.path not in runtime.channel_advisor.can.undated:
+        return
+    waiting = sa.select(flow.stage.c.key).where(flow.stage.c.state == "waiting")
+    with runtime.engine.begin() as connection:
+        keys = list(connection.scalars(waiting))
+    if keys:
+        for page in runtime.channel_advisor.pages(reading.resource.path, key=keys):
+            yield from records.items_of(page)
 
 
 def _set_back(runtime: Runtime, reading: _Reading, since: datetime | None, server_time: datetime) -> datetime | None:
@@ -381,7 +398,7 @@ def _set_back(runtime: Runtime, reading: _Reading, since: datetime | None, serve
     return server_time - gone - max(reading.resource.overlap, settings.intake().clock)
 
 
-def _by_key(runtime: Runtime, resource: Resource, keys: Sequence[str]) -> Iterator[msgspec.Raw]:
+def _by_key(runtime: Runtime, resource: Resource, keys: Sequence[str]) -> Iterator[records.Item]:
     for key in keys:
         try:
             yield msgspec.Raw(_record(runtime, resource, key))
@@ -412,6 +429,7 @@ def _store(
     writer thread; no transaction is open while truncated records are fetched."""
     resource, given = reading.resource, judged.records
     reading.newest = max((at for at in (reading.newest, judged.newest) if at), default=None)
+    reading.complete_to = judged.complete_to or reading.complete_to
     with connection.begin():
         queues = {name: records.queue_of(name, resource) for name in (reading.flow, *reading.others)}
         stored = raw.already_stored(connection, resource.raw, given, queues.values())

@@ -22,6 +22,7 @@ from crossdock.store import alerts, database, dead_letters, raw
 from crossdock.store.raw import Record
 from crossdock.systems import scan, times
 from crossdock.systems.failures import NAMES
+from crossdock.systems.paging import Page, Unmade
 
 REFERENCE = "reference"  # the flow name of reference data, for its dead letters
 UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)  # version of a record without a readable one: any other is newer
@@ -40,6 +41,29 @@ class Refused:
     rule: str
     message: str
     field: str = ""
+    do: str = ""  # what to do about it; "": wait for the next version
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One record of a page of a dialect: its document, what that was made of, or why there is none. `complete_to`: see
+    `Page`."""
+
+    document: msgspec.Raw | Unmade
+    received: bytes | None
+    complete_to: datetime | None
+
+
+Item = msgspec.Raw | bytes | Given
+
+
+def items_of(page: Page) -> Iterable[Item]:
+    """The records of a page, those too of which no document could be made."""
+    if page.received is None:
+        return page.records
+    to = page.complete_to
+    made = [Given(one, received, to) for one, received in zip(page.records, page.received, strict=True)]
+    return [*made, *(Given(one, one.received, to) for one in page.unmade)]
 
 
 @dataclass
@@ -51,9 +75,10 @@ class Judged:
     truncated: set[str] = field(default_factory=set)
     refused: list[Refused] = field(default_factory=list)
     newest: datetime | None = None
+    complete_to: datetime | None = None  # of a list that is not sorted by change: all that changed before came before
 
 
-def judge(resource: Resource, received: Iterable[msgspec.Raw | bytes], clock: datetime | None = None) -> Judged:
+def judge(resource: Resource, received: Iterable[Item], clock: datetime | None = None) -> Judged:
     """Judges the records of a portion. Of each key it keeps the last refused one or the newest one. `clock`: the
     source's."""
     newest: dict[str, Record] = {}
@@ -62,7 +87,11 @@ def judge(resource: Resource, received: Iterable[msgspec.Raw | bytes], clock: da
     limits = settings.intake()
     now, most = datetime.now(UTC), limits.clock
     for item in received:
-        one = identify(resource, item, limits)
+        if isinstance(item, Given):
+            made.complete_to = item.complete_to
+            one = _given(resource, item, limits)
+        else:
+            one = identify(resource, item, limits)
         if isinstance(one, Refused):
             refused[one.record.key] = one
             newest.pop(one.record.key, None)
@@ -79,6 +108,23 @@ def judge(resource: Resource, received: Iterable[msgspec.Raw | bytes], clock: da
         (made.truncated.add if truncated else made.truncated.discard)(record.key)
     made.records, made.refused = list(newest.values()), list(refused.values())
     return made
+
+
+def _given(resource: Resource, item: Given, limits: settings.Intake) -> tuple[Record, bool] | Refused:
+    """Reads one record of a dialect."""
+    document = item.document
+    if isinstance(document, Unmade):
+        record = Record(
+            document.key if document.key and unfit(document.key, limits) is None else name((), document.received),
+            UNKNOWN,
+            raw.digest(document.received),
+            document.received,
+        )
+        return Refused(record, document.rule, document.message, document.field, document.do)
+    one = identify(resource, document, limits)
+    if isinstance(one, Refused):
+        return one
+    return replace(one[0], received=item.received), one[1]
 
 
 def identify(
@@ -291,7 +337,7 @@ def dead_letter(
                 "step": "extract",
                 "version": one.record.version,
                 "payload": _shown(one.record),
-                "reasons": [_reason(one, ADVICE if flow else REFERENCE_ADVICE)],
+                "reasons": [_reason(one, one.do or (ADVICE if flow else REFERENCE_ADVICE))],
             }
         )
     dead_letters.dead_letter(connection, letters)

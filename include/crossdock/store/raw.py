@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
+from zlib import compress, decompress
 
 import psycopg2
 import psycopg2.errors
@@ -38,12 +39,14 @@ Pair = tuple[str, str]  # key and hash of a record: one version of it
 @dataclass(frozen=True, slots=True)
 class Record:
     """One record as received. `hash`: by it an unchanged record is recognised; of the list's bytes, or of the part that
-    counts. `payload`: what is stored (of an order that a list truncates, the whole order)."""
+    counts. `payload`: what is stored (of an order that a list truncates, the whole order). `received`: what a dialect
+    of the system made the payload of; None where the payload is what was received."""
 
     key: str
     version: datetime
     hash: str
     payload: bytes
+    received: bytes | None = None
 
     @property
     def pair(self) -> Pair:
@@ -92,7 +95,7 @@ def insert(connection: sa.Connection, table: sa.Table, records: Sequence[Record]
     try:
         cursor = connection.connection.cursor()
         cursor.copy_expert(
-            f"COPY {table.fullname} (key, version, hash, payload, altered) FROM STDIN (FORMAT binary)",
+            f"COPY {table.fullname} (key, version, hash, payload, altered, received) FROM STDIN (FORMAT binary)",
             io.BytesIO(b"".join(_rows(records))),
             size=1 << 20,
         )
@@ -118,12 +121,20 @@ def _rows(records: Sequence[Record]) -> Iterator[bytes]:
             altered = f"{count} x U+0000".encode() if count else None
         key, hashed = record.key.encode(), record.hash.encode()
         since = record.version - _EPOCH
-        yield struct.pack("!hi", 5, len(key)) + key
+        yield struct.pack("!hi", 6, len(key)) + key
         yield struct.pack("!iqi", 8, (since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds, len(hashed))
         yield hashed + struct.pack("!ib", len(payload) + 1, 1)
         yield payload
         yield struct.pack("!i", -1) if altered is None else struct.pack("!i", len(altered)) + altered
+        received = None if record.received is None else compress(record.received, 1)
+        yield struct.pack("!i", -1) if received is None else struct.pack("!i", len(received)) + received
     yield _TRAILER
+
+
+def received(connection: sa.Connection, table: sa.Table, key: str, hashed: str) -> bytes | None:
+    """What the payload of a version was made of, as received; None where the payload is that, or the row is gone."""
+    packed = connection.scalar(sa.select(table.c.received).where(table.c.key == key, table.c.hash == hashed))
+    return None if packed is None else decompress(packed)
 
 
 # ---- queues --------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -26,12 +26,31 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Unmade:
+    """A record of which no document of the contract could be made: its key ("" where that cannot be read), its bytes
+    as received, and why."""
+
+    key: str
+    received: bytes
+    field: str
+    rule: str
+    message: str
+    do: str
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
-    """`records` are the bytes as received, in the server's order. Each keeps its page in memory: copy what stays."""
+    """`records` are documents of the contract, in the server's order. Each may keep its page in memory: copy what
+    stays."""
 
     records: list[msgspec.Raw]
     server_time: datetime  # when the page was read, by the system's own clock, cut to microseconds
     number: int  # from 1
+    # Of a dialect: what each document was made of, as received, and what no document could be made of.
+    received: list[bytes] | None = None
+    unmade: Sequence[Unmade] = ()
+    # Of a list that is not sorted by last change: all that changed before this moment is on the pages before.
+    complete_to: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +79,7 @@ def follow(fetch: Callable[[str | None], Split], connection: Connection, what: s
                 if split.next and split.next in seen:
                     problem = endless_list(connection, what, f"page {number} points to a page that has been read")
             except RecordRejected as refused:
-                problem = _refused(refused, connection, what)
+                problem = refused_list(refused, connection, what)
                 if not isinstance(problem, BadResponse) or not tries_left:
                     raise problem from None
             if problem is None or not tries_left:
@@ -96,7 +115,7 @@ def patient(read: Callable[..., Split], tries: int) -> Callable[[Answer], Split]
     return read_page
 
 
-def _refused(refused: RecordRejected, connection: Connection, what: str) -> CrossdockError:
+def refused_list(refused: RecordRejected, connection: Connection, what: str) -> CrossdockError:
     """The error of a refused list: a dead cursor is the system's fault, anything else our request's."""
     if refused.code.replace("_", "").lower() == "invalidcursor":
         return endless_list(connection, what, "it does not know its own cursor any more")

@@ -24,6 +24,7 @@ from crossdock.rules import (
     statuses,
     tax_rules,
     tolerances,
+    v1_orders,
 )
 from crossdock.rules import settings as site_settings
 from crossdock.steps import suites
@@ -34,6 +35,8 @@ from crossdock.systems.tims import adaptation
 # Lookups that belong to no other file: what their rows are, and how many columns are the key.
 TABLES: dict[str, tuple[type[config.Struct], int]] = {
     "adjustment_reasons": (movements.Reason, 2),
+    v1_orders.ADJUSTMENTS: (v1_orders.AdjustmentRow, 1),
+    v1_orders.STATUSES: (v1_orders.StatusRow, 4),
     "carriers": (shipping.Carrier, 2),
     "dispute_outcomes": (settlement_ledger.Outcome, 3),
     "listing_categories": (catalogue.ListingCategory, 2),
@@ -41,6 +44,7 @@ TABLES: dict[str, tuple[type[config.Struct], int]] = {
     "payment_status": (statuses.StatusRow, 1),
     "payout_deposits": (settlement_ledger.Deposit, 2),
     "settlement_kinds": (settlements.KindRow, 4),
+    v1_orders.REMITTERS: (v1_orders.RemitterRow, 2),
 }
 # Lookups that are read with the file that they belong to. All others translate codes in a mapping, by one key.
 WITH_OTHERS = {
@@ -61,7 +65,7 @@ def check_file(name: str) -> list[str]:
 def parts() -> dict[str, Callable[[], Iterable[config.Finding]]]:
     """Lists the files below `include/config` with the reader of each; lookups stand with the file they belong to."""
     return {
-        **{f"mappings/{name}.yaml": partial(_mapping, name) for name in language.names()},
+        **{f"mappings/{name}.yaml": partial(_mapping, name) for name in language.all_names()},
         "mappings": language.idle_rules,
         **{f"checks/{name}.yaml": partial(_suite, name) for name in suites.names()},
         "flows.yaml": lambda: settings.check_flows(flows.all_flows()),

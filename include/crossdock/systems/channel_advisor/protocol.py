@@ -49,6 +49,7 @@ class Abilities:
     promotions: bool = True  # promotional prices with a start and an end
     mark_refunded: bool = True  # an approved return waits until somebody marks it as refunded
     own_sites: bool = True  # its list of sites is the account's, and not of all that there are
+    undated: tuple[str, ...] = ()  # lists whose records change without a date: they take the filter `key`
     missing: tuple[tuple[str, str], ...] = ()
 
     def why_not(self, ability: str) -> str:

@@ -40,6 +40,7 @@ from crossdock.steps import records
 from crossdock.store import database, watermarks
 from crossdock.systems import limits, scan, times
 from crossdock.systems.channel_advisor import is_truncated
+from crossdock.systems.paging import Unmade
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -132,6 +133,13 @@ def _broken(source: Lists, data: bytes, why: str) -> Broken:
     return made
 
 
+def _unmade(one: Unmade) -> Broken:
+    """A record of a dialect of which no document could be made."""
+    made = Broken()
+    made.name, made.why = one.key, one.message
+    return made
+
+
 def _pages(runtime: Runtime, source: Lists, since: datetime | None) -> Iterator[list[dict[str, Any]]]:
     system: Any = runtime.system(source.system)
     at_once = limits.load(source.system).at_once
@@ -139,9 +147,10 @@ def _pages(runtime: Runtime, source: Lists, since: datetime | None) -> Iterator[
         for page in system.pages(source.path, since=since):
             raw = [bytes(record) for record in page.records]
             if source.truncated:
-                yield list(pool.map(lambda one: _whole(system, source, one), raw))
+                read = list(pool.map(lambda one: _whole(system, source, one), raw))
             else:
-                yield [_decoded(source, one) for one in raw]
+                read = [_decoded(source, one) for one in raw]
+            yield [*read, *(_unmade(one) for one in page.unmade)]
 
 
 def _decoded(source: Lists, data: bytes) -> dict[str, Any]:

@@ -12,6 +12,7 @@ ABILITIES = Abilities(
     promotions=False,
     mark_refunded=False,
     own_sites=False,
+    undated=("returns",),
     missing=(
         (
             "listings",

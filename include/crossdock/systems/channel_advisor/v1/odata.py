@@ -1,19 +1,21 @@
 """The OData of v1: filters and literals, the envelope of a page, the link to the next one, the clock.
 
 In: query options; the bytes of an answer. Out: `Split` pages as received, texts for `$filter`.
-Never: a computed nextLink or one to another origin; a page without a Date header.
+Never: a counted page (`$skip`); a link to another origin; a page without a Date header.
 """
 
 from __future__ import annotations
 
 import email.utils
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
+from crossdock.errors import RecordRejected
 from crossdock.systems import paging, times
 from crossdock.systems.connections import Connection
 from crossdock.systems.http import Answer, Http, TokenRefused
@@ -69,6 +71,137 @@ def pages(http: Http, path: str, query: Mapping[str, Any], connection: Connectio
         return http.request("GET", link, read)
 
     return paging.follow(fetch, connection, path, limits)
+
+
+def by_key(
+    http: Http, path: str, query: Mapping[str, Any], where: str | None, connection: Connection, limits: Limits
+) -> Iterator[Split]:
+    """A list in the order of its IDs, page by page: each page begins behind the last ID of the one before, so that rows
+    that change, come or go meanwhile move no other row out of sight, as they do where pages are counted.
+
+    BadResponse where the rows are not sorted by ID, ConfigError for a list or filter that does not exist."""
+    last: int | None = None
+    link: str | None = None
+    for _ in range(limits.most_pages):
+        read = paging.patient(page, limits.tries)
+        try:
+            if link:
+                split = http.request("GET", link, read)
+            else:
+                behind = "" if last is None else f"ID gt {last}"
+                split = http.request(
+                    "GET", path, read, query={**query, "$filter": every(where or "", behind), "$orderby": "ID"}
+                )
+        except RecordRejected as refused:
+            raise paging.refused_list(refused, connection, path) from None
+        ids = [one for one in map(id_of, split.records) if one is not None]
+        if sorted({*ids, *(() if last is None else (last,))}) != ([] if last is None else [last]) + ids:
+            raise paging.endless_list(
+                connection, path, "its rows are not in the order of their IDs, as they were asked for"
+            )
+        yield split
+        if not split.next:
+            return
+        if ids:
+            last, link = ids[-1], None
+        elif _origin(split.next) != _origin(connection.base_url) or split.next == link:
+            raise paging.endless_list(connection, path, "nextLink leads nowhere")
+        else:
+            link = split.next
+    raise paging.endless_list(connection, path, f"there is a page after the {limits.most_pages:,} that are allowed")
+
+
+class _Id(msgspec.Struct):
+    """The key of an entity."""
+
+    ID: int
+
+
+_id = msgspec.json.Decoder(_Id)
+
+
+def id_of(entity: msgspec.Raw | bytes) -> int | None:
+    """The ID of an entity; None where it cannot be read."""
+    try:
+        return _id.decode(entity).ID
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+class _Changed(msgspec.Struct):
+    """The date of an entity's last change."""
+
+    UpdatedDateUtc: str | None = None
+
+
+_changed = msgspec.json.Decoder(_Changed)
+
+
+def changed(entity: msgspec.Raw | bytes, before: datetime) -> bool:
+    """Whether an entity changed last before a moment, as far as it says."""
+    try:
+        updated = _changed.decode(entity).UpdatedDateUtc
+        return updated is None or times.read(updated) < before
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError):
+        return True
+
+
+_LINK = "@odata.nextLink"
+_any = msgspec.json.Decoder(float_hook=Decimal)
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def is_truncated(entity: msgspec.Raw | bytes) -> bool:
+    """Whether a list inside an entity, at any depth, goes on at a link of its own."""
+    if _LINK.encode() not in bytes(entity):
+        return False
+    try:
+        return _has_link(msgspec.json.decode(entity))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def _has_link(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(name.endswith(_LINK) or _has_link(each) for name, each in value.items())
+    return isinstance(value, list) and any(map(_has_link, value))
+
+
+def completed(entity: bytes, follow: Callable[[str], list[Any]]) -> bytes:
+    """An entity with every list in it read to its end by its link. `follow` gives the rest of a list."""
+    return _encode(_with_rest(_any.decode(entity), follow))
+
+
+def _with_rest(value: Any, follow: Callable[[str], list[Any]]) -> Any:
+    if isinstance(value, list):
+        return [_with_rest(each, follow) for each in value]
+    if not isinstance(value, dict):
+        return value
+    plain = {name: each for name, each in value.items() if not name.endswith(_LINK)}
+    for name, link in value.items():
+        if name.endswith(_LINK):
+            of = name.removesuffix(_LINK)
+            plain[of] = [*(plain.get(of) or []), *follow(str(link))]
+    return {name: _with_rest(each, follow) for name, each in plain.items()}
+
+
+class _Disguise(msgspec.Struct):
+    """The fields by which a 200 is known as a refusal."""
+
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    Message: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_disguise = msgspec.json.Decoder(_Disguise)
+
+
+def entity(answer: Answer) -> bytes:
+    """One entity as received. TokenRefused for a refusal in its place."""
+    not_denied(answer)
+    marks = paging.decode(answer, _disguise)
+    if marks.error is not msgspec.UNSET or marks.Message is not msgspec.UNSET:
+        raise TokenRefused
+    return answer.content
 
 
 def page(answer: Answer, *, lenient: bool) -> Split:
