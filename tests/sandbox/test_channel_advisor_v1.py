@@ -7,6 +7,7 @@ from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+from xml.etree import ElementTree
 
 import pytest
 import requests
@@ -385,6 +386,93 @@ class TestAccess:
             assert shop.send("GET", "/v1/Orders").status_code == 404
         finally:
             shop.control("PUT", "dialects", {"serve": ["v1", "v2"]})
+
+
+class TestConsent:
+    def consent(self, shop: Caller, **more: str) -> requests.Response:
+        query = {"client_id": CLIENT[0], "response_type": "code", "access_type": "offline", "state": "s 1",
+                     "scope": "orders inventory", "redirect_uri": "http://127.0.0.1:9/back"} | more  # fmt: skip
+        return requests.get(f"{shop.base}/oauth2/authorize", params=query, allow_redirects=False, timeout=10)
+
+    def exchange(self, shop: Caller, code: str, redirect: str = "http://127.0.0.1:9/back") -> requests.Response:
+        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect}
+        return requests.post(f"{shop.base}/oauth2/token", data=form, auth=CLIENT, timeout=10)
+
+    def code(self, shop: Caller, **query: str) -> str:
+        answer = self.consent(shop, **query)
+        assert answer.status_code == 302
+        return dict(parse_qsl(urlsplit(answer.headers["Location"]).query))["code"]
+
+    def refresh(self, shop: Caller, token: str) -> requests.Response:
+        form = {"grant_type": "refresh_token", "refresh_token": token}
+        return requests.post(f"{shop.base}/oauth2/token", data=form, auth=CLIENT, timeout=10)
+
+    def test_a_code_gives_a_refresh_token_once(self, shop: Caller) -> None:
+        answer = self.consent(shop)
+        assert dict(parse_qsl(urlsplit(answer.headers["Location"]).query))["state"] == "s 1"
+        code = self.code(shop)
+        given = self.exchange(shop, code)
+        assert given.status_code == 200
+        assert self.refresh(shop, given.json()["refresh_token"]).status_code == 200
+        again = self.exchange(shop, code)
+        assert (again.status_code, again.json()) == (400, {"error": "invalid_grant"})
+
+    def test_a_code_dies_after_five_minutes_and_belongs_to_its_address(self, shop: Caller) -> None:
+        assert self.exchange(shop, self.code(shop), "https://example.com/").status_code == 400
+        code = self.code(shop)
+        shop.control("PUT", "clock", {"advance": 301})
+        assert self.exchange(shop, code).status_code == 400
+
+    def test_without_offline_access_there_is_no_refresh_token(self, shop: Caller) -> None:
+        assert "refresh_token" not in self.exchange(shop, self.code(shop, access_type="online")).json()
+
+    def test_an_unknown_application_or_an_unsafe_address_is_refused(self, shop: Caller) -> None:
+        assert self.consent(shop, client_id="nobody").status_code == 400
+        assert self.consent(shop, redirect_uri="http://example.com/").status_code == 400
+        assert "error=invalid_scope" in self.consent(shop, scope="everything").headers["Location"]
+
+    def test_a_refresh_token_dies_when_it_is_revoked_or_not_used_for_three_months(self, shop: Caller) -> None:
+        for _ in range(2):
+            assert self.refresh(shop, "sandbox-refresh").status_code == 200
+            shop.control("PUT", "clock", {"advance": 89 * 86_400})
+        shop.control("PUT", "clock", {"advance": 2 * 86_400})
+        assert self.refresh(shop, "sandbox-refresh").json() == {"error": "invalid_grant"}
+        assert self.refresh(shop, "sandbox-refresh-orders").status_code == 200
+        shop.control("POST", "revoke", {"refresh_token": "sandbox-refresh-orders"})
+        assert self.refresh(shop, "sandbox-refresh-orders").status_code == 400
+
+    def test_a_client_may_prove_itself_in_the_form(self, shop: Caller) -> None:
+        form = {"grant_type": "refresh_token", "refresh_token": "sandbox-refresh", "client_id": CLIENT[0]}
+        right, wrong = form | {"client_secret": CLIENT[1]}, form | {"client_secret": "no"}
+        assert requests.post(f"{shop.base}/oauth2/token", data=right, timeout=10).status_code == 200
+        assert requests.post(f"{shop.base}/oauth2/token", data=wrong, timeout=10).status_code == 400
+
+    def test_a_token_tells_its_scopes_and_profiles(self, shop: Caller) -> None:
+        claims = [(each["Type"], each["Value"]) for each in shop.send("GET", "/oauth2/identity").json()]
+        assert claims[1:] == [
+            ("urn:ca:claim:scope", "inventory"), ("urn:ca:claim:scope", "orders"), ("urn:ca:claim:profile", "12345678")
+        ]  # fmt: skip
+        assert requests.get(f"{shop.base}/oauth2/identity", timeout=10).status_code == 401
+
+
+def test_the_model_is_told_as_xml(shop: Caller) -> None:
+    root = ElementTree.fromstring(shop.send("GET", "/v1/$metadata").content)
+    names = {each.attrib["Name"] for each in root.iter() if each.tag.endswith("}EntitySet")}
+    assert {"Orders", "Products", "OrderItemAdjustments"} <= names
+    types = {each.attrib["Type"] for each in root.iter() if each.attrib.get("Name") == "RequestStatus"}
+    assert types == {"ChannelAdvisor.RestApi.V1.Models.AsyncStatus"}
+
+
+def test_cancelled_units_need_not_move_the_date_of_an_order(shop: Caller) -> None:
+    shop.apply(event("order", sold(1, line(11, quantity=3)), at=at(1)))
+    for minute, changes in ((10, {"SellerOrderID": "x"}), (20, {"OrderItems": [{"OrderItemID": 11,
+                            "QuantityCancelled": 1}]})):  # fmt: skip
+        shop.apply(event("order_change", {"ChannelAdvisorOrderID": 1, "changes": changes}, at=at(minute)))
+    assert ids(shop, f"UpdatedDateUtc ge {at(15)}") == [1]
+    shop.control("PUT", "v1", {"updated": "own"})
+    assert ids(shop, f"UpdatedDateUtc ge {at(15)}") == []
+    assert shop.get("/v1/Orders(1)")["UpdatedDateUtc"] == at(10)
+    assert ids(shop, f"UpdatedDateUtc lt {at(15)}") == [1]
 
 
 def test_requests_are_counted_by_their_path_without_keys(base: str) -> None:

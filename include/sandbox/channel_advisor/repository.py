@@ -54,8 +54,8 @@ TERMS: dict[str, Terms] = {
 
 
 def put_order(tx: Transaction, order: Document, at: int) -> Document:
-    """Write an order as changed at this moment, and beside it when units of its lines were cancelled last. Answers it
-    as stored."""
+    """Write an order as changed at this moment. Beside it stand when units of its lines were cancelled last, and when
+    anything else changed last, if that was before. Answers it as stored."""
     key = order["ChannelAdvisorOrderID"]
     order = order | {"UpdatedDate": clock.text(at)}
     row = tx.get("order", key)
@@ -64,8 +64,20 @@ def put_order(tx: Transaction, order: Document, at: int) -> Document:
     for line in order["OrderItems"]:
         if line["QuantityCancelled"] > before.get(line["OrderItemID"], 0):
             moments[str(line["OrderItemID"])] = order["UpdatedDate"]
-    tx.put("order", key, order, modified=at, extra={"Cancelled": moments} if moments else None)
+    extra: Document = {"Cancelled": moments} if moments else {}
+    if row and _without_losses(row.doc, order) == _without_losses(order, order):
+        extra["Own"] = row.extra.get("Own", row.doc["UpdatedDate"])
+    tx.put("order", key, order, modified=at, extra=extra)
     return order
+
+
+def _without_losses(order: Document, after: Document) -> Document:
+    """An order as it is without its cancelled and returned units, and the status that these lead to."""
+    units = ("QuantityCancelled", "QuantityReturned")
+    lines = [{name: value for name, value in line.items() if name not in units} for line in order["OrderItems"]]
+    rest = {name: value for name, value in order.items() if name not in ("UpdatedDate", "Exported")}
+    is_end = after["OrderStatus"] in ("Cancelled", "Returned")
+    return rest | {"OrderItems": lines} | ({"OrderStatus": "", "FulfillmentStatus": ""} if is_end else {})
 
 
 def reserve_order(tx: Transaction, order: Document, number: int) -> int:

@@ -18,5 +18,7 @@ is kept beside it. `docs/channel-advisor-v1.md` says how a document carries the 
 | orders, adjustments, products | the writes |
 | batch | `$batch` |
 | exports | ProductExport |
+| metadata | `$metadata` |
+| oauth | consent, codes, identity, refresh tokens that die |
 | server | both dialects over one state; which of them is served |
 """

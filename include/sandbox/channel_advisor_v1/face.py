@@ -39,6 +39,10 @@ _PAIR = re.compile(r"\s*(?:([A-Za-z]+)\s*=\s*)?('(?:[^']|'')*'|-?\d+)\s*(?:,|$)"
 SETTINGS = {  # what is not certain of the live service, or goes wrong on purpose; the first is the default
     "past_end": ("empty", "first"),
     "adjust": ("complete", "error"),
+    "updated": (
+        "all",
+        "own",
+    ),  # what moves an order's UpdatedDateUtc: everything, or all but cancelled and returned units
 }
 
 
@@ -127,12 +131,12 @@ class Face:
     def owns(self, raw_path: str) -> bool:
         return raw_path.startswith("/v1/") or self._beside(raw_path) is not None
 
-    def _beside(self, raw_path: str) -> Beside | None:
-        return next((each for start, each in self.beside.items() if raw_path.startswith(start)), None)
+    def _beside(self, raw_path: str) -> str | None:
+        return next((start for start in self.beside if raw_path.startswith(start)), None)
 
     def route(self, method: str, raw_path: str) -> Route:
-        if beside := self._beside(raw_path):
-            return Route(f"{method} {raw_path.rpartition('/')[0]}", None, (), beside.is_open)
+        if start := self._beside(raw_path):
+            return Route(f"{method} {start.rstrip('/')}", None, (), self.beside[start].is_open)
         path = Path(raw_path)
         scope = path.source.scope if path.source else None
         if path.segments and path.segments[0][0].lower() in ("productexport", "productupload"):
@@ -146,8 +150,8 @@ class Face:
             raise Refusal(414, "too_long", "The request URI is too long.")
         if (refusal := call.plan.refusal) and call.method != "GET" and not call.raw_path.endswith("/$batch"):
             raise Refusal(*refusal, "Refused on purpose.")
-        if beside := self._beside(call.raw_path):
-            return self._dated(beside.handler(call))
+        if start := self._beside(call.raw_path):
+            return self._dated(self.beside[start].handler(call))
         self.progress(call.now)
         return self._dated(self.answer(call))
 
@@ -287,6 +291,8 @@ class Face:
                 valid = "; ".join(f"{key}: {' or '.join(values)}" for key, values in SETTINGS.items())
                 raise ValueError(f"{name} {value} is no setting; known: {valid}.")
         self.settings |= sent
+        self.memory = Memory()
+        self.memory.is_own = self.settings["updated"] == "own"
         return self.settings
 
     def forget(self) -> None:

@@ -60,10 +60,10 @@ class _ByLine:
 
 class Reader:
     """Reads nodes in one transaction. `numbers` remembers ProductIDs by profile and SKU: an order's line keeps the
-    ProductID that it was sold under."""
+    ProductID that it was sold under. `is_own`: cancelled and returned units move no UpdatedDateUtc of an order."""
 
-    def __init__(self, tx: Transaction, numbers: Products) -> None:
-        self.tx, self._numbers = tx, numbers
+    def __init__(self, tx: Transaction, numbers: Products, *, is_own: bool = False) -> None:
+        self.tx, self._numbers, self._is_own = tx, numbers, is_own
 
     # ---- orders ----
     def order(self, row: Row) -> Node:
@@ -74,6 +74,8 @@ class Reader:
             shipments = self.tx.rows("shipment", order=row.id)
         last = documents.newest(each.doc["CreatedDate"] for each in shipments)
         values = documents.order(source, last)
+        if self._is_own:
+            values["UpdatedDateUtc"] = row.extra.get("Own", values["UpdatedDateUtc"])
         values |= {name: value for name, value in (kept.doc if kept else {}).items() if name in values}
         node = Node("Order", values)
         node._links = {

@@ -32,12 +32,13 @@ class Property:
     nullable: bool
     many: bool = False
     members: tuple[str, ...] = ()  # of an Enum
+    enum: str = ""  # its name
     complex: str = ""
 
     @property
     def type(self) -> str:
         """The type's name as messages have it."""
-        return NAMESPACE if self.kind == "Enum" else f"Edm.{self.kind}"
+        return f"{NAMESPACE}.{self.enum}" if self.kind == "Enum" else f"Edm.{self.kind}"
 
     @property
     def neutral(self) -> Any:
@@ -125,7 +126,7 @@ def _property(name: str, described: dict[str, Any]) -> Property:
     many = written.startswith("Collection(")
     written = written.removeprefix("Collection(").removesuffix(")")
     if written.startswith("enum:"):
-        return Property(name, "Enum", nullable, many, tuple(_model()["enums"][written[5:]]))
+        return Property(name, "Enum", nullable, many, tuple(_model()["enums"][written[5:]]), written[5:])
     if written.startswith("complex:"):
         return Property(name, "Complex", nullable, many, complex=written[8:])
     return Property(name, written.removeprefix("Edm."), nullable, many)
@@ -149,6 +150,11 @@ def entities() -> dict[str, Entity]:
         )
         for name, each in _model()["entities"].items()
     }
+
+
+@cache
+def enums() -> dict[str, tuple[str, ...]]:
+    return {name: tuple(members) for name, members in _model()["enums"].items()}
 
 
 @cache

@@ -2,8 +2,16 @@
 
 In: requests of either dialect. Out: answers of the same world. Never: a second state.
 
-Controls of its own: GET, PUT dialects {"serve": ["v1"]} turns the other one off; GET, PUT v1 {"past_end": "first"} says
-how the live service is taken where that is not certain (`face.SETTINGS`). A reset leaves the dialects as they are.
+The token endpoint takes codes and clients that prove themselves in the form, and tells when a refresh token was revoked
+or not used for three months.
+
+Controls of its own:
+
+| call | does |
+|---|---|
+| GET, PUT dialects {"serve": ["v1"]} | turns the other dialect off; a reset leaves it so |
+| GET, PUT v1 {"past_end": "first"} | how the live service is taken where that is not certain (`face.SETTINGS`) |
+| POST revoke {"refresh_token": ...} | the seller takes a consent back |
 """
 
 from __future__ import annotations
@@ -14,9 +22,10 @@ from typing import Any
 
 from sandbox.channel_advisor import repository
 from sandbox.channel_advisor import server as facade
-from sandbox.channel_advisor_v1 import adjustments, batch, exports, orders, products
+from sandbox.channel_advisor_v1 import adjustments, batch, exports, metadata, oauth, orders, products
 from sandbox.channel_advisor_v1.face import Face
 from sandbox.channel_advisor_v1.nodes import TERMS
+from sandbox.kernel.http import Answer
 
 DIALECTS = ("v1", "v2")
 
@@ -37,8 +46,10 @@ class ChannelAdvisor(facade.ChannelAdvisor):
         super().__init__(folder, per_minute=per_minute, at_once=at_once)
         self.dialects = frozenset(dialects)
         self.v1 = Face(self)
-        for module in (orders, adjustments, products, batch, exports):
+        for module in (orders, adjustments, products, batch, exports, metadata):
             module.add(self.v1)
+        self.consents = oauth.Consents(self)
+        oauth.add(self.v1, self.consents)
         self.faces = [self.v1]
 
     def is_closed(self, raw_path: str) -> bool:
@@ -51,7 +62,12 @@ class ChannelAdvisor(facade.ChannelAdvisor):
             "PUT dialects": self._serve,
             "GET v1": lambda _: self.v1.settings,
             "PUT v1": self.v1.set,
+            "POST revoke": self.consents.revoke,
         }
+
+    def token(self, authorization: str, form: dict[str, str]) -> Answer:
+        """Both dialects have one token endpoint; the live one takes more than the contract says."""
+        return self.consents.token(authorization, form) or super().token(authorization, form)
 
     def _serve(self, sent: dict[str, Any]) -> dict[str, Any]:
         wanted = sent["serve"]

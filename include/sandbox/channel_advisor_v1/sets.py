@@ -85,7 +85,7 @@ class Finder:
 
     def __init__(self, tx: Transaction, memory: Memory) -> None:
         self.tx, self.memory = tx, memory
-        self.reader = Reader(tx, memory.numbers)
+        self.reader = Reader(tx, memory.numbers, is_own=memory.is_own)
 
     def matches(self, source: Source, ask: Ask, version: int) -> list[tuple[Id, Any]]:
         """(root, key) of every row that a query means, in its order."""
@@ -101,7 +101,7 @@ class Finder:
         options = ask.options
         is_by_key = options.orderby_text.strip().lower() in ("", "id", "id asc")
         is_slim = options.filter is None or options.filter.is_only_of("ID", "UpdatedDateUtc")
-        if source.name == "Orders" and is_by_key and is_slim:
+        if source.name == "Orders" and is_by_key and is_slim and not self.memory.is_own:
             yield from ((id, id) for id in source.roots(self, ask))
             return
         rows = [
@@ -128,6 +128,7 @@ class Memory:
     def __init__(self) -> None:
         self.numbers: dict[tuple[int, str], int] = {}
         self.lines = Lines()
+        self.is_own = False  # the setting `updated: own`
         self._found: OrderedDict[Any, tuple[int, list[tuple[Id, Any]]]] = OrderedDict()
 
     def recall(self, key: Any, version: int) -> list[tuple[Id, Any]] | None:
@@ -193,14 +194,14 @@ def _orders(finder: Finder, ask: Ask) -> Iterable[Id]:
         where["site"] = [int(site) for site in sites]
     since, _ = options.filter.bounds("UpdatedDateUtc", "ImportDateUtc")
     _, until = options.filter.bounds("UpdatedDateUtc")
-    before = None if until is None else until + 1
+    before = None if until is None or finder.memory.is_own else until + 1
     pairs = finder.tx.ids("order", since=since, before=before, where=where)
     if wanted := options.filter.values("ID"):
         pairs = [pair for pair in pairs if pair[0] in wanted]
     least, most = options.filter.bounds("ID")
     if least is not None or most is not None:
         pairs = [(id, at) for id, at in pairs if (least is None or id >= least) and (most is None or id <= most)]
-    if options.filter.is_only_of("ID", "UpdatedDateUtc"):
+    if options.filter.is_only_of("ID", "UpdatedDateUtc") and not finder.memory.is_own:
         return [id for id, at in pairs if options.filter.holds(_Slim(id, at))]
     return [id for id, _ in pairs]
 
