@@ -30,6 +30,7 @@ from crossdock.cli import (
     prices,
     reconcile,
     status,
+    survey,
     sync,
     watermarks,
 )
@@ -48,7 +49,7 @@ app = typer.Typer(
 )
 
 
-for topic in (connect, sync, status, close, reconcile, new_flow):
+for topic in (connect, survey, sync, status, close, reconcile, new_flow):
     app.add_typer(topic.app)
 for name, topic in {
     "dead-letters": dead_letters, "prices": prices, "db": database, "mapping": mappings, "customers": customers,

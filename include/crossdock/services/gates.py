@@ -12,12 +12,15 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
+from crossdock.errors import ConfigError
 from crossdock.services.people import Person, Right
+from crossdock.store.tables import ops_gate_decision as decision
 from crossdock.store.tables import ops_gate_result as table
 
 CONNECT, MAP = "connect", "map"
+BOTH = "both systems"  # the subject of a gate that looks at both
 KEPT = 20  # results of a gate and subject
 
 
@@ -31,6 +34,43 @@ class Result:
     by: str
     red: int
     checks: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Why something that a gate has found stays as it is, and who has said so."""
+
+    name: str
+    by: str
+    at: datetime
+    why: str
+
+
+def decide(connection: sa.Connection, person: Person, gate: str, name: str, why: str) -> None:
+    """Keeps a decision about a finding, in the place of an earlier one. Raises ConfigError without a reason."""
+    person.require(Right.PUBLISH)
+    if not why.strip():
+        raise ConfigError("A decision needs a reason.", do="Say why it stays as it is, for whoever asks later.")
+    row = insert(decision).values(gate=gate, name=name, by=person.name, why=why.strip())
+    connection.execute(
+        row.on_conflict_do_update(
+            index_elements=["gate", "name"], set_={"by": person.name, "why": why.strip(), "at": sa.func.now()}
+        )
+    )
+
+
+def take_back(connection: sa.Connection, person: Person, gate: str, name: str) -> bool:
+    """Takes a decision back. False where there is none."""
+    person.require(Right.PUBLISH)
+    return bool(
+        connection.execute(sa.delete(decision).where(decision.c.gate == gate, decision.c.name == name)).rowcount
+    )
+
+
+def decisions(connection: sa.Connection, gate: str) -> dict[str, Decision]:
+    """What was decided, by the name of the finding."""
+    rows = connection.execute(sa.select(decision).where(decision.c.gate == gate))
+    return {row.name: Decision(row.name, row.by, row.at, row.why) for row in rows}
 
 
 def keep(connection: sa.Connection, gate: str, subject: str, by: str, checks: Sequence[Mapping[str, Any]]) -> None:

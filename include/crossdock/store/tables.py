@@ -1101,6 +1101,19 @@ ops_gate_result = Table(
     comment="What a gate on the way to a real account has found, the last few runs of each",
 )
 
+ops_gate_decision = Table(
+    "gate_decision",
+    metadata,
+    Column("gate", Text, nullable=False, comment="map"),
+    Column("name", Text, nullable=False, comment="Name of the finding"),
+    Column("at", Moment, nullable=False, server_default=NOW),
+    Column("by", Text, nullable=False, comment="Login of whoever decided"),
+    Column("why", Text, nullable=False, comment="Why it stays as it is"),
+    PrimaryKeyConstraint("gate", "name"),
+    schema="ops",
+    comment="What people have decided about the findings of a gate",
+)
+
 ops_bookmark = Table(
     "bookmark",
     metadata,
