@@ -1,4 +1,4 @@
-"""The records of a list beside its contract: what breaks it, what it does not name, what never comes.
+"""The records of a list beside its contract: what breaks it, what it does not name, what does not come.
 
 In: a sample. Out: findings. Never: a value: a field and a count are enough, and a value may be somebody's.
 """

@@ -106,8 +106,8 @@ def _translated(mapping: Table) -> Iterator[tuple[str, str]]:
         for one in fields:
             if one.lookup and not one.rule and not one.convert:
                 for path in one.sources:
-                    head = path.startswith(OF_HEAD)
-                    yield one.lookup.partition(".")[0], path.removeprefix(OF_HEAD) if head else f"{prefix}{path}"
+                    of_header = path.startswith(OF_HEAD)
+                    yield one.lookup.partition(".")[0], path.removeprefix(OF_HEAD) if of_header else f"{prefix}{path}"
 
 
 def _missing(table: lookups.Lookup, list_: str, field: str, values: Mapping[str, int]) -> Iterator[Finding]:
@@ -155,13 +155,13 @@ def _carriers(samples: Samples) -> Iterator[Finding]:
 
 def _sites(samples: Samples) -> Iterator[Finding]:
     orders = samples.get(ORDERS)
-    known = rule_settings.load().sites
+    named = rule_settings.load().sites
     found: Counter[tuple[int, str]] = Counter()
     for record in orders.records if orders else ():
         if isinstance(number := record.get("SiteID"), int):
             found[number, str(record.get("SiteName") or "")] += 1
     for (number, name), records in sorted(found.items()):
-        if number in known:
+        if number in named:
             continue
         title = safe(name) or f"Site {number}"
         yield Finding(
@@ -179,7 +179,7 @@ def _scalar(text: str) -> str:
 
 def _countries(samples: Samples) -> Iterator[Finding]:
     sample = samples.get(ORDERS)
-    books = AddressBooks(rule_settings.load())
+    countries = AddressBooks(rule_settings.load())
     unknown: Counter[str] = Counter()
     for record in sample.records if sample else ():
         for part in ("ShippingAddress", "BillingAddress"):
@@ -187,7 +187,11 @@ def _countries(samples: Samples) -> Iterator[Finding]:
             if not isinstance(address, Mapping):
                 continue
             country = str(address.get("Country") or "")
-            if country and not books.several(country) and books.country(country, address.get("PostalCode")) is None:
+            if (
+                country
+                and not countries.several(country)
+                and countries.country(country, address.get("PostalCode")) is None
+            ):
                 unknown[country] += 1
     for country, records in sorted(unknown.items()):
         yield Finding(
