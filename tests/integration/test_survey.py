@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from crossdock import cli
-from crossdock.services import gates
+from crossdock.services import configuration, gates
 from crossdock.services.people import on_this_machine
 from integration.environment import Environment
 
@@ -60,6 +60,14 @@ def test_the_map_is_open_until_somebody_has_decided_everything_and_changes_nothi
     rows = list(csv.DictReader(file.open(newline="", encoding="utf-8")))
     assert {row["name"] for row in rows if row["state"] == "open"} == OPEN
     assert next(row for row in rows if row["name"] == "unknown_site:955")["proposal"] == "  955:\n    channel: Fruugo"
+
+    code, shown, _ = run(["--propose"], monkeypatch, capfd)
+    assert code == 1
+    assert "Version 1 proposes them" in shown
+    with systems.runtime() as runtime, runtime.engine.begin() as connection:
+        proposed = configuration.proposed(connection, 1)
+    assert list(proposed) == ["sites.yaml"]
+    assert (proposed["sites.yaml"] or "").endswith("\n  955:\n    channel: Fruugo\n")
 
     code, _, wrong = run(["--decide", "unknown_site:955"], monkeypatch, capfd)
     assert (code, "needs a reason" in wrong) == (2, True)

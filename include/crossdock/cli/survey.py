@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import sqlalchemy as sa
 import typer
 from rich.text import Text
 
@@ -21,7 +22,7 @@ from crossdock.cli.context import AsJson
 from crossdock.cli.output import err, out, print_json, writing
 from crossdock.errors import ConfigError
 from crossdock.safe import cell, safe
-from crossdock.services import gates, survey
+from crossdock.services import configuration, gates, survey
 from crossdock.services.people import on_this_machine
 from crossdock.services.survey import Finding, Sample
 from crossdock.systems import channel_advisor, tims
@@ -42,6 +43,9 @@ def map_command(
     ] = None,
     because: Annotated[str, typer.Option(help="With --decide: why.")] = "",
     reopen: Annotated[str | None, typer.Option(help="Name of a finding whose decision is taken back.")] = None,
+    propose: Annotated[
+        bool, typer.Option(help="Propose a version of the configuration with the rows and lines that are whole.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Read real records of both systems and say what contracts, lookups and settings do not know of them: fields,
@@ -49,12 +53,18 @@ def map_command(
     if decide or reopen:
         _decide(decide, because, reopen)
         return
+    version: configuration.Version | None = None
     with context.database_if_any() as engine:
         read, found = _survey(sample, as_json)
         if engine is not None:
             with engine.begin() as connection:
                 found = survey.with_decisions(found, gates.decisions(connection, gates.MAP))
                 gates.keep(connection, gates.MAP, gates.BOTH, context.who(), [asdict(one) for one in found])
+            if propose:
+                with engine.begin() as connection:
+                    version = _propose(connection, found)
+        elif propose:
+            raise ConfigError("There is no database to propose a version in.", do="Run `crossdock db migrate` first.")
     if csv_file:
         _write(csv_file, found)
     open_ = sum(one.state == "open" for one in found)
@@ -62,9 +72,16 @@ def map_command(
         counts = {one.name: len(one.records) for one in read}
         shown = {one.name: one.shown() for one in read}
         print_json({"open": open_, "read": counts, "findings": [asdict(one) for one in found], "samples": shown,
-                    "kept": engine is not None})  # fmt: skip
+                    "kept": engine is not None, "version": version and version.number})  # fmt: skip
     else:
         _print(read, found, notes)
+        if propose and version is None:
+            out.print("Nothing is proposed: no row or line is whole without a person.")
+        if version:
+            out.print(
+                f"Version {version.number} proposes them: `crossdock config show {version.number}`, then publish it.",
+                soft_wrap=True,
+            )
     if open_:
         raise typer.Exit(1)
 
@@ -78,6 +95,13 @@ def _survey(count: int, as_json: bool) -> tuple[list[Sample], list[Finding]]:
             read.append(one)
             status.update(f"Read {one.resource.title} …")
         return read, survey.findings(read, client)
+
+
+def _propose(connection: sa.Connection, found: Sequence[Finding]) -> configuration.Version | None:
+    """A version with what is proposed and whole; None where nothing is."""
+    files = survey.files(found)
+    person = on_this_machine(context.who())
+    return configuration.propose(connection, person, files, "Proposed by `crossdock map`") if files else None
 
 
 def _decide(name: str | None, why: str, reopen: str | None) -> None:

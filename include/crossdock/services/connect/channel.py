@@ -68,6 +68,8 @@ def check(probe: Probe, limits: Limits, found: Found) -> Iterator[Check]:
         lists = Lists(client, probe, credentials)
         yield _profiles(lists, readable, identity.get("profile", ()), found)
         yield from resources(lists, wanted, readable)
+        for number, fact in enumerate(client.facts() if "orders" in readable else (), 1):
+            yield ok(f"fact:{number}", fact)
         yield rate(lists, limits)
         yield _export(client, found.scopes, lacking)
         yield _sites(client, lists, readable)

@@ -21,9 +21,9 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was tried. `name`: stable, for programs; of a list "resource:" and its path, of
-    what the API cannot do "ability:" and its name. Red: `found`, what it
-    `means`, what to `do` and `where`. Skipped: it could not be tried, `found` says why."""
+    """One thing that was tried. `name`: stable, for programs; "resource:" and the path of a list, "ability:" and what
+    the API cannot do, "fact:" and the number of what was found out about the account. Red: `found`, what it `means`,
+    what to `do` and `where`. Skipped: it could not be tried, `found` says why."""
 
     name: str
     title: str
@@ -54,6 +54,8 @@ class Found:
 
 def title_of(name: str) -> str:
     kind, _, rest = name.partition(":")
+    if kind == "fact":
+        return "Of this account"
     if kind == "ability":
         return f"Cannot do: {rest.replace('_', ' ')}"
     return f"List {rest}" if rest else TITLES[kind]

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crossdock.services.survey import fields, values
+from crossdock.services.survey.drafts import files
 from crossdock.services.survey.findings import Finding, Proposal, State, with_decisions
 from crossdock.services.survey.records import Sample, samples
 from crossdock.systems.tims import Tims
 
-__all__ = ["Finding", "Proposal", "Sample", "State", "findings", "samples", "with_decisions"]
+__all__ = ["Finding", "Proposal", "Sample", "State", "files", "findings", "samples", "with_decisions"]
 
 ORDER = {"open": 0, "decided": 1, "note": 2}
 

@@ -168,7 +168,7 @@ def _sites(samples: Samples) -> Iterator[Finding]:
             f"unknown_site:{number}", "open", ORDERS, "SiteID", str(number), records,
             f"sites.yaml does not know the site {number} {title}.",
             "Add it, with the channel's name in TIMS and the country that it sells in.",
-            f"{FILES}/sites.yaml", Proposal("sites.yaml", f"  {number}:\n    channel: {_scalar(title)}\n"),
+            f"{FILES}/sites.yaml", Proposal("sites.yaml", f"  {number}:\n    channel: {_scalar(title)}\n", bool(name)),
         )  # fmt: skip
 
 

@@ -100,6 +100,9 @@ class ChannelAdvisor(Protocol):
     def mark_exported(self, order_id: str) -> None:
         """Sets the exported mark. Idempotent."""
 
+    def facts(self) -> list[str]:
+        """What is not certain of the API, as it is on this account: sentences for people."""
+
     def may_mark_exported(self) -> bool:
         """Whether the login has the right to set exported marks, found out without one: the mark of order 0 is asked
         for. Ids of orders begin at 1, so that nothing is marked: whoever has the right gets 404, whoever lacks it 401

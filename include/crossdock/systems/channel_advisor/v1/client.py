@@ -16,7 +16,7 @@ from crossdock.errors import ConfigError, CrossdockError, RecordRejected, Refusa
 from crossdock.systems import paging
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
-from crossdock.systems.channel_advisor.v1 import odata
+from crossdock.systems.channel_advisor.v1 import facts, odata
 from crossdock.systems.channel_advisor.v1.abilities import ABILITIES
 from crossdock.systems.connections import Connection
 from crossdock.systems.http import Answer, Http, Refused, TokenRefused, is_allowed
@@ -68,6 +68,11 @@ class Client:
     def close(self) -> None:
         """Closes the pooled connections."""
         self._http.close()
+
+    def facts(self) -> list[str]:
+        """What is not certain of the API, as it is on this account: sentences for people."""
+        chosen = odata.some(f"ProfileID eq {profile}" for profile in self.profiles)
+        return list(facts.facts(self.get, chosen or None))
 
     def may_mark_exported(self) -> bool:
         """Whether the login has the right to set exported marks; nothing is marked, for no order has the number 0."""
