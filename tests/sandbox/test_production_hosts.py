@@ -62,7 +62,7 @@ def test_the_demo_does_not_start_beside_a_connection_to_another_machine(
 def test_what_the_demo_starts_is_held_to_this_machine_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its processes have its environment: a connection that somebody adds in their Airflow leads nowhere."""
     monkeypatch.delenv(THIS_MACHINE_ONLY)
-    monkeypatch.setattr(demo, "_insist_on_the_sandbox", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(demo, "_insist_on_the_sandbox", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
     for system in SYSTEMS:
         variable(system, "http://127.0.0.1:8601", monkeypatch)
     assert demo.main(["up"]) == 130
