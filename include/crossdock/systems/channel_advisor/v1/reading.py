@@ -65,7 +65,7 @@ LISTS = {
         "Products", "product", "Attributes,Images,BundleComponents", dates=("UpdateDateUtc",), by_sku=True
     ),
     "inventory": List(
-        "Products", "inventory", "DCQuantities", f"{_OFFER},QuantityUpdateDateUtc", ("QuantityUpdateDateUtc",),
+        "Products", "inventory", "DCQuantities", f"{_OFFER},QuantityUpdateDateUtc", ("UpdateDateUtc",),
         by_sku=True,
     ),
     "prices": List(
