@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import email
 import email.policy
+import io
 import json
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -18,10 +21,10 @@ import pytest
 
 from contract.misbehaving import Reply, Request, Server, ok
 from contract.test_clients import FAST, connection
-from crossdock.errors import ConfigError, OutcomeUnknown, RecordRejected, Transient, WriteRefused
+from crossdock.errors import BadResponse, ConfigError, OutcomeUnknown, RecordRejected, Transient, WriteRefused
 from crossdock.systems import writes
 from crossdock.systems.channel_advisor import V1
-from crossdock.systems.channel_advisor.v1 import products as v1_products
+from crossdock.systems.channel_advisor.v1.products import folded
 
 NOTHING = Reply(204)
 TOO_MANY = Reply(429, b"TOO MANY REQUESTS", kind="text/plain")
@@ -45,6 +48,8 @@ class Account(Server):
         self.inner: dict[str, list[Reply]] = {}  # path of a part -> what it is answered
         self.lost: Counter[str] = Counter()  # path -> how many answers are lost after the effect
         self.sizes: list[int] = []  # of batches
+        self.columns: list[str] = []
+        self.steps: list[str] = []  # of a job, before it is done
         self._numbers = count(1000)
 
     def product(self, sku: str, **fields: Any) -> int:
@@ -208,6 +213,36 @@ class Account(Server):
         self.products[int(product)]["BundleComponents"] = list(parts.values())
         return NOTHING
 
+    def count(self, request: Request) -> Reply:
+        return Reply(body=str(len(self.products)).encode(), kind="text/plain")
+
+    def sites(self, request: Request) -> Reply:
+        return ok({"value": [{"ID": 1}]})
+
+    def begin_export(self, request: Request) -> Reply:
+        self.columns = request.body.decode().split(", ")
+        assert request.headers["content-type"] == "text/plain"
+        return ok({"$id": "1", "Token": "T-1", "Status": "Pending"})
+
+    def poll_export(self, request: Request) -> Reply:
+        assert request.query == {"token": ["T-1"]}
+        status = self.steps.pop(0) if self.steps else "Complete"
+        address = {"ResponseFileUrl": f"{self.url}/v1/files/T-1"} if status == "Complete" else {}
+        return ok({"$id": "1", "Token": "T-1", "Status": status, **address})
+
+    def file(self, request: Request) -> Reply:
+        table = io.StringIO()
+        writer = csv.writer(table, "excel-tab")
+        writer.writerow(self.columns)
+        writer.writerows([self._cell(one.get(name)) for name in self.columns] for one in self.products.values())
+        folder = io.BytesIO()
+        with zipfile.ZipFile(folder, "w") as made:
+            made.writestr("products.txt", table.getvalue())
+        return Reply(body=folder.getvalue(), kind="application/zip")
+
+    def _cell(self, value: Any) -> Any:
+        return "" if value is None else value
+
 
 N = r"\((\d+)\)"
 ROUTES: list[tuple[str, str, Callable[..., Reply]]] = [
@@ -222,6 +257,11 @@ ROUTES: list[tuple[str, str, Callable[..., Reply]]] = [
     ("GET", f"/OrderItemAdjustments{N}", Account.get_adjustment),
     ("POST", rf"/OrderItemAdjustments{N}/(\w+)", Account.decide),
     ("GET", "/Profiles", Account.profiles),
+    ("GET", "/Sites", Account.sites),
+    ("GET", r"/Products/\$count", Account.count),
+    ("POST", "/ProductExport", Account.begin_export),
+    ("GET", "/ProductExport", Account.poll_export),
+    ("GET", "/files/T-1", Account.file),
     ("GET", "/Products", Account.list_products),
     ("POST", "/Products", Account.create),
     ("GET", f"/Products{N}", Account.get_product),
@@ -629,9 +669,83 @@ def test_a_product_that_is_gone_is_refused_with_404(account: Account, v1: Client
 def test_many_skus_are_asked_in_portions_that_an_address_can_hold(account: Account, v1: Client) -> None:
     skus = [f"Ärmel 'n' Söhne {n:03}" for n in range(200)]
     numbers = {sku: account.product(sku) for sku in skus}
-    assert v1._ask_ids(skus) == {v1_products.folded(sku): number for sku, number in numbers.items()}
+    assert v1._ask_ids(skus) == {folded(sku): number for sku, number in numbers.items()}
     assert all(request.method == "GET" for request in account.requests_to("/v1/Products"))
     assert len(account.requests_to("/v1/Products")) > 4
+
+
+# ---- the file of all products --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(account: Account) -> Iterator[V1]:
+    """A client of an account in which everything but a single product is very many."""
+    with V1(connection("channel_advisor", account.url, export_from=1), limits=FAST) as client:
+        yield client
+
+
+def test_all_prices_of_very_many_products_come_by_one_file(account: Account, many: V1) -> None:
+    for n in range(2_500):
+        account.product(f'S"{n}', BuyItNowPrice=f"{n}.5000", UpdateDateUtc="1/5/2011 4:07:09 PM", CreateDateUtc=None)
+    account.product("NO PRICE", UpdateDateUtc="2011-01-05T10:00:00.5Z")
+    account.steps = ["Pending", "InProgressProcessing"]
+    account.script("/v1/files/T-1", Reply(503), Reply(body=b"PK", cut_at=1))
+    pages = list(many.pages("prices"))
+    rows = [msgspec.json.decode(raw) for page in pages for raw in page.records]
+    assert len(rows) == 2_500
+    assert rows[7] == rows[7] | {
+        "SKU": 'S"7', "Price": 7.5, "Currency": "GBP", "UpdatedDate": "2011-01-05T16:07:09Z", "ProfileID": 1,
+    }  # fmt: skip
+    assert (account.counts["/v1/ProductExport"], account.counts["/v1/Products"]) == (4, 0)
+    assert account.counts["/v1/files/T-1"] == 3
+
+
+def test_ids_of_very_many_products_come_by_one_file(account: Account, many: V1) -> None:
+    numbers = [account.product(f"S{n}") for n in range(5)]
+    assert all(one.error is None for one in many.write_quantities([level(f"s{n}", n) for n in range(5)]))
+    assert [account.levels[number] for number in numbers] == [{4: n} for n in range(5)]
+    assert account.counts["/v1/Products"] == 0
+
+
+def test_a_file_is_asked_for_where_nothing_may_be_written(account: Account, many: V1) -> None:
+    account.product("A", BuyItNowPrice=1, UpdateDateUtc="2011-01-05T10:00:00Z")
+    account.product("B", BuyItNowPrice=1, UpdateDateUtc="2011-01-05T10:00:00Z")
+    with writes.permitted(writes.nobody):
+        assert sum(len(page.records) for page in many.pages("prices")) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/v1/ProductExport", ok({"Status": "Pending"})),
+        ("/v1/files/T-1", Reply(body=b"no archive", kind="application/zip")),
+        ("/v1/files/T-1", Reply(body=b"", kind="application/zip")),
+    ],
+)
+def test_a_job_that_fails_is_an_error_and_no_empty_list(account: Account, many: V1, path: str, answer: Reply) -> None:
+    account.product("A", BuyItNowPrice=1)
+    account.product("B", BuyItNowPrice=1)
+    account.script(path, answer)
+    with pytest.raises(BadResponse, match="ProductExport"):
+        list(many.pages("prices"))
+
+
+@pytest.mark.parametrize("status", ["Aborted", "CompleteWithSystemicErrors", "FailedValidation"])
+def test_a_job_that_the_server_gives_up_is_named_by_its_status(account: Account, many: V1, status: str) -> None:
+    account.product("A")
+    account.product("B")
+    account.steps = [status]
+    with pytest.raises(BadResponse, match=status):
+        list(many.pages("prices"))
+
+
+def test_another_server_gets_no_login(account: Account, many: V1) -> None:
+    account.product("A")
+    account.product("B")
+    done = ok({"Token": "T-1", "Status": "Complete", "ResponseFileUrl": "http://files.example/T-1"})
+    account.script("/v1/ProductExport", ok({"Token": "T-1"}), done)
+    with pytest.raises(ConfigError, match="another server, without TLS"):
+        list(many.pages("prices"))
 
 
 def test_listings_are_refused_with_the_sentence_of_the_missing_ability(v1: Client) -> None:

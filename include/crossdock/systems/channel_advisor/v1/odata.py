@@ -215,6 +215,15 @@ def page(answer: Answer, *, lenient: bool) -> Split:
     return Split(read.value, clock(answer), read.next or None)
 
 
+def count(answer: Answer) -> int:
+    """The number of rows, which stands alone in the body. Malformed for anything else."""
+    not_denied(answer)
+    text = answer.content.decode("utf-8-sig", "replace").strip()
+    if not (text.isascii() and text.isdecimal()):
+        raise Malformed("the count is no number")
+    return int(text)
+
+
 def clock(answer: Answer) -> datetime:
     """The server's clock: the Date header, which has whole seconds. Malformed when it is not there."""
     try:

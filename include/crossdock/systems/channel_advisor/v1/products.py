@@ -6,25 +6,24 @@ Never: a write to a product that another SKU has; a second product for a SKU.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
 from crossdock.errors import ConfigError, CrossdockError, OutcomeUnknown, RecordRejected, Transient
 from crossdock.pool import Pool
 from crossdock.systems.channel_advisor.protocol import Item, Written
-from crossdock.systems.channel_advisor.v1 import batch, odata
+from crossdock.systems.channel_advisor.v1 import batch, export, odata
 from crossdock.systems.channel_advisor.v1.batch import Part
 from crossdock.systems.channel_advisor.v1.client import decode
-from crossdock.systems.channel_advisor.v1.reading import Reading
+from crossdock.systems.channel_advisor.v1.reading import LISTS, Reading, portions
 
 PRICES = {"Price": "BuyItNowPrice", "MinPrice": "MinPrice", "MaxPrice": "MaxPrice", "RetailPrice": "RetailPrice"}
 PLAIN = (
     "Title", "ShortDescription", "Description", "Brand", "Manufacturer", "MPN", "UPC", "EAN", "Condition", "Cost",
     "Weight", "Height", "Length", "Width", "ParentSku", "IsBlocked",
 )  # fmt: skip
-LONGEST_FILTER = 1_500  # bytes of a filter in an address, which a server may take to be 2,048 at most
 
 
 class Products(Reading):
@@ -67,10 +66,11 @@ class Products(Reading):
     def write_prices(self, prices: Sequence[Item]) -> list[Written]:
         """Prices are properties of the product, in the currency of its profile."""
         documents = [document(one) for one in prices]
+        currency = self._currencies.get(self.profile, "") if documents else ""
         errors: dict[int, CrossdockError | None] = {}
         for index, one in enumerate(documents):
-            if one["Currency"] != self.currency:
-                message = f"The profile's prices are in {self.currency}, not in {one['Currency']}."
+            if one["Currency"] != currency:
+                message = f"The profile's prices are in {currency}, not in {one['Currency']}."
                 errors[index] = self.rejected("Currency", "WrongCurrency", message)
             elif one.get("Promotion"):
                 errors[index] = self.rejected("Promotion", "NoPromotions", self.can.why_not("promotions"))
@@ -83,26 +83,6 @@ class Products(Reading):
         written = self._write_each([documents[index]["SKU"] for index in sent], part)
         errors |= dict(zip(sent, written, strict=True))
         return [_written(index, one, errors[index]) for index, one in enumerate(documents)]
-
-    @cached_property
-    def currency(self) -> str:
-        """The currency of the profile's prices, asked once."""
-        if len(self.profiles) > 1:
-            raise ConfigError(
-                "Prices cannot be written for several profiles by one connection: each has a currency of its own.",
-                do=f"Name one profile_id in the extra of {self.connection.variable}.",
-                system=self.connection.name,
-            )
-        rows = self.rows("/Profiles")
-        mine = [row for row in rows if not self.profiles or row["ID"] in self.profiles]
-        found = {str(row.get("CurrencyCode") or "") for row in mine}
-        if len(found) != 1:
-            raise ConfigError(
-                f"The profile of the prices is not clear: the login covers {len(rows)}.",
-                do=f"Name its profile_id in the extra of {self.connection.variable}.",
-                system=self.connection.name,
-            )
-        return found.pop()
 
     def _write_each(self, skus: Sequence[str], part: Callable[[int, int], Part]) -> list[CrossdockError | None]:
         """Sends a part for each SKU; `part` makes it of position and ProductID. Gives why each was not done. A product
@@ -137,12 +117,20 @@ class Products(Reading):
         return found | self._ask_ids(lacking)
 
     def _ask_ids(self, skus: Sequence[str]) -> dict[str, int]:
-        """The same, asked of the channel."""
-        mine = odata.some(f"ProfileID eq {number}" for number in self.profiles)
-        queries = [{"$select": "ID,Sku", "$filter": odata.every(odata.some(some), mine)} for some in _portions(skus)]
-        with Pool(self.limits.at_once, "products") as pool:
-            rows = [row for some in pool.map(lambda query: self.rows("/Products", query), queries) for row in some]
-        return {folded(row["Sku"]): row["ID"] for row in rows if row.get("Sku")}
+        """The same, asked of the channel: by the file of all products where these are very many."""
+        if len(skus) > self.export_from:
+            rows: Iterable[Any] = map(decode, export.entities(self, self.profile, ("ID", "Sku")))
+        else:
+            mine, named = (
+                self._of_profile(LISTS["products"]),
+                (f"Sku eq {odata.text(sku)}" for sku in dict.fromkeys(skus)),
+            )
+            queries = [{"$select": "ID,Sku", "$filter": odata.every(some, mine)} for some in portions(named)]
+            with Pool(self.limits.at_once, "products") as pool:
+                rows = chain.from_iterable(list(pool.map(lambda query: self.rows("/Products", query), queries)))
+        wanted = {folded(sku) for sku in skus}
+        found = ((folded(row["Sku"] or ""), row["ID"]) for row in rows)
+        return {sku: number for sku, number in found if sku in wanted}
 
     def _id_of(self, sku: str) -> int:
         """RecordRejected(404) where there is no such product."""
@@ -167,8 +155,8 @@ class Products(Reading):
         body = {"Sku": sent["SKU"], "ProductType": kind, **_plain(sent)}
         if kind == "Bundle":
             body["BundleType"] = "BundleItem"
-        if len(self.profiles) == 1:
-            body["ProfileID"] = self.profiles[0]
+        if self.profiles:
+            body["ProfileID"] = self.profile
         try:
             try:
                 number = self.post("/Products", body)["ID"]
@@ -285,22 +273,6 @@ def _named(document: Mapping[str, Any], field: str, key: str, value: str) -> dic
 def _key(name: str) -> str:
     """A name as it stands in a path."""
     return quote(odata.text(name), safe="'")
-
-
-def _portions(skus: Sequence[str]) -> Iterator[list[str]]:
-    """The conditions of SKUs, as many together as an address can hold."""
-    portion: list[str] = []
-    length = 0
-    for sku in dict.fromkeys(skus):
-        condition = f"Sku eq {odata.text(sku)}"
-        size = len(quote(condition, safe="")) + len("%20or%20")
-        if portion and length + size > LONGEST_FILTER:
-            yield portion
-            portion, length = [], 0
-        portion.append(condition)
-        length += size
-    if portion:
-        yield portion
 
 
 def _written(index: int, sent: Mapping[str, Any], error: CrossdockError | None, done: int = 200) -> Written:

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import islice
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -27,13 +28,14 @@ from crossdock.keys import segment
 from crossdock.pool import Pool
 from crossdock.rules import settings as site_settings
 from crossdock.rules.v1_orders import Account
-from crossdock.systems.channel_advisor.v1 import documents, odata, refunds
+from crossdock.systems.channel_advisor.v1 import documents, export, odata, refunds
 from crossdock.systems.channel_advisor.v1.client import API, Client, decode
 from crossdock.systems.paging import Page, Split
 
 log = logging.getLogger(__name__)
 
 FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+EXPORT_FROM = 10_000  # products
 FRAME = 1_000  # entities that are turned at once: enough to be fast, few enough for reading and turning to overlap
 WIDEST, SHORTEST = timedelta(days=4096), timedelta(hours=1)  # of a slice
 QUIET, FULL = 5, 40  # pages of a slice: after no more the next one is twice as wide, after more half as wide
@@ -53,6 +55,7 @@ class List:
     select: str = ""
     dates: tuple[str, ...] = ()
     of_profile: bool = True
+    in_file: bool = False  # ProductExport has all that is selected
     by_sku: bool = False  # one profile's alone: a SKU is a key in one profile only
 
 
@@ -70,7 +73,7 @@ LISTS = {
     ),
     "prices": List(
         "Products", "price", "", f"{_OFFER},BuyItNowPrice,MinPrice,MaxPrice,RetailPrice", ("UpdateDateUtc",),
-        by_sku=True,
+        by_sku=True, in_file=True,
     ),
     "sites": List("Sites", "site", of_profile=False),
     "distribution-centers": List("DistributionCenters", "distribution_center", of_profile=False),
@@ -158,7 +161,10 @@ class Reading(Client):
         elif one.kind == "return":
             found = self._returns(one, since, before, more)
         elif not one.dates or (since is None and before is None):
-            found = ((FIRST, split) for some in more for split in self._by_key(one, some))
+            by_file = one.in_file and filters.get("sku") is None and self._count(one, more[0]) > self.export_from
+            found = (
+                (FIRST, split) for some in more for split in (self._exported if by_file else self._by_key)(one, some)
+            )
         else:
             found = (each for some in more for each in self._window(one, since, before, some))
         return self._made(one, found)
@@ -251,6 +257,28 @@ class Reading(Client):
         path = f"{API}/{one.entities}"
         for split in odata.by_key(self._http, path, query, where, self.connection, self.limits):
             yield replace(split, records=self._completed(one, split.records))
+
+    def _exported(self, one: List, where: str) -> Iterator[Split]:
+        """All entities of a profile by a file: where they are very many, a list of them would be thousands of pages."""
+        began = self.server_time()
+        entities = export.entities(self, self.profile, one.select.split(","))
+        while portion := [msgspec.Raw(each) for each in islice(entities, FRAME)]:
+            yield Split(portion, began, None)
+
+    @property
+    def export_from(self) -> int:
+        """So many products are read by a file: `export_from` in the connection's extra."""
+        try:
+            return int(self.connection.extra.get("export_from", EXPORT_FROM))
+        except (TypeError, ValueError):
+            raise ConfigError(
+                f"The connection {self.connection.name} names an export_from that is no number.",
+                do=f"Set export_from in the extra of {self.connection.variable} to a number of products.",
+                system=self.connection.name,
+            ) from None
+
+    def _count(self, one: List, where: str) -> int:
+        return self.request("GET", f"/{one.entities}/$count", odata.count, query={"$filter": where or None})
 
     def _completed(self, one: List, given: Sequence[msgspec.Raw]) -> list[msgspec.Raw]:
         """The entities; those with a truncated list are read whole, several at once. One that is gone is left out."""
