@@ -27,7 +27,7 @@ from integration.builders import ITEM, forward, line
 from integration.test_order_to_cash import Killed, Market
 from sandbox.control import SYSTEMS
 
-WRITES = {"tims": "/api/v1/*", "channel_advisor": "/v2/*"}  # paths of each system, but for its tokens
+WRITES = {"tims": ("/api/v1/*",), "channel_advisor": ("/v1/*", "/v2/*")}  # paths of each system, but for its tokens
 STOCKED = 60  # orders that are in TIMS before the first test
 OWN_BOOK = ("ref.settlement",)
 STAMPS = ("UpdatedDate", "ModifiedAt", "RowVersion")
@@ -123,9 +123,10 @@ class Shop(Market):
     @contextmanager
     def failing(self, kind: str, *methods: str, **rule: Any) -> Iterator[None]:
         """Makes both systems fail writes in one way until the block ends."""
-        for system, path in WRITES.items():
-            for method in methods or ("POST", "PUT", "PATCH"):
-                self.environment.fault(system, kind, path=path, method=method, **rule)
+        for system, paths in WRITES.items():
+            for path in paths:
+                for method in methods or ("POST", "PUT", "PATCH"):
+                    self.environment.fault(system, kind, path=path, method=method, **rule)
         try:
             yield
         finally:

@@ -211,10 +211,10 @@ def _reference_folder(skus: frozenset[str] = frozenset()) -> TemporaryDirectory[
 
 @contextmanager
 def found_environment(
-    postgres_url: str, name: str, folder: Path, skus: frozenset[str] = frozenset()
+    postgres_url: str, name: str, folder: Path, skus: frozenset[str] = frozenset(), api: str = "v2"
 ) -> Iterator[Environment]:
     """An environment on the evening before the first day of trade: reference data are there, no order yet. Its systems
-    let any number of requests through. `skus`: its only goods."""
+    let any number of requests through. `skus`: its only goods; `api`: which of its APIs the channel is spoken to by."""
     shutil.copytree(_reference_folder(skus).name, folder, dirs_exist_ok=True)
     with ExitStack() as stack:
         url = stack.enter_context(fresh_database(postgres_url, name))
@@ -222,7 +222,7 @@ def found_environment(
         controls = {system: Control(system, at) for system, at in urls.items()}
         login = {"conn_type": "http", "login": "crossdock-sandbox", "password": "sandbox-secret"}
         extra = {
-            "channel_advisor": {"api": "v2", "refresh_token": "sandbox-refresh", "read_seconds": 3},
+            "channel_advisor": {"api": api, "refresh_token": "sandbox-refresh", "read_seconds": 3},
             "tims": {"read_seconds": 3},
         }
         connections = {

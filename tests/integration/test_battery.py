@@ -26,11 +26,24 @@ pytestmark = pytest.mark.slow
 _runs = count(1)
 
 
+@pytest.fixture(scope="module", params=["v2", "v1"])
+def api(request: pytest.FixtureRequest) -> str:
+    """The API of the channel. By v1 only flows that read from the channel or write to it stand the battery again."""
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _of_the_channel(api: str, request: pytest.FixtureRequest) -> None:
+    flow = flows.get(request.getfixturevalue("flow"))
+    if api == "v1" and "channel_advisor" not in (flow.source.system, flow.target):
+        pytest.skip("It does not speak to the channel.")
+
+
 @pytest.fixture(scope="module")
-def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def shop(api: str, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("environment")
     with (
-        found_environment(postgres_url, "battery", folder, skus=ALL) as environment,
+        found_environment(postgres_url, f"battery_{api}", folder, skus=ALL, api=api) as environment,
         pytest.MonkeyPatch.context() as monkeypatch,
     ):
         environment.inbox = tmp_path_factory.mktemp("inbox")

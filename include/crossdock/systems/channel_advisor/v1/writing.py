@@ -21,12 +21,12 @@ from crossdock.pool import Pool
 from crossdock.systems import times
 from crossdock.systems.channel_advisor.protocol import Item, Reported
 from crossdock.systems.channel_advisor.v1 import odata
+from crossdock.systems.channel_advisor.v1.client import decode
 from crossdock.systems.channel_advisor.v1.products import Products, document
 
 LOOKS = 4  # at what an action has made, until it is there
 NOT_SHIPPED = "NoChange"  # DeliveryStatus of a fulfillment that nobody has sent yet
 HELD, RELEASED = "OnHold", "Completed"  # CheckoutStatus
-OPEN = ("Unshipped", "PendingShipment")  # ShippingStatus of an order of which nothing has left
 ORDER_FIELDS = ("SellerOrderID", "SpecialInstructions")
 # RequestStatus of an adjustment, by what may be decided on it.
 ASKED_FOR = ("NewRma", "PendingApproval")
@@ -49,7 +49,7 @@ class Writing(Products):
 
     def update_order(self, order_id: str, changes: dict[str, Any]) -> bytes:
         """The answer has no body. OrderStatus may be OnHold, New (a release) or Cancelled, which v1 works on after its
-        answer. RecordRejected for another one, for a cancellation of what has shipped, and for one that fails."""
+        answer. RecordRejected for another one, where nothing is left to cancel, and for a cancellation that fails."""
         number = _id(order_id)
         fields = {name: changes[name] for name in ORDER_FIELDS if name in changes}
         status = changes.get("OrderStatus")
@@ -64,28 +64,41 @@ class Writing(Products):
         return b""
 
     def _cancel(self, number: int) -> None:
-        """Cancels the whole order, once."""
-        key = f"cancel-{number}"
-        if self._adjustment(number, key) is None:
-            shipping = self.get(f"/Orders({number})", {"$select": "ID,ShippingStatus"})["ShippingStatus"]
-            if shipping == "Canceled":
-                return
-            if shipping not in OPEN:  # the units that have left would be refunded
-                raise self.rejected(
-                    "OrderStatus", "IllegalStatus", f"Nothing of a {shipping} order can be cancelled as a whole.", 409
-                )
+        """Cancels what of an order has not left, once: the whole order, or line by line where a part has left, for v1
+        would refund that part of a whole one."""
+        order = decode(self.record("orders", str(number)))
+        if order["OrderStatus"] == "Cancelled":
+            return
+        open_units = {
+            line["OrderItemID"]: line["Quantity"] - (line["QuantityShipped"] or 0) - (line["QuantityCancelled"] or 0)
+            for line in order["OrderItems"]
+        }
+        if not any(open_units.values()):
+            message = f"Nothing of a {order['OrderStatus']} order can be cancelled."
+            raise self.rejected("OrderStatus", "IllegalStatus", message, 409)
+        if not any(line["QuantityShipped"] for line in order["OrderItems"]):
+            self._adjust(number, "/OrderAdjustments", f"/Orders({number})/Adjust", f"cancel-{number}", {})
+            return
+        for item, units in open_units.items():
+            if units:
+                path = f"/OrderItems({item})/Adjust"
+                self._adjust(number, "/OrderItemAdjustments", path, f"cancel-{item}", {"Quantity": units})
+
+    def _adjust(self, number: int, entities: str, path: str, key: str, body: dict[str, Any]) -> None:
+        """Asks for one cancellation by its SellerAdjustmentID, unless it is there already."""
+        query = {"$filter": odata.every(f"OrderID eq {number}", f"SellerAdjustmentID eq {odata.text(key)}")}
+
+        def find() -> dict[str, Any] | None:
+            return next(iter(self.rows(entities, query)), None)
+
+        if find() is None:
             with suppress(OutcomeUnknown):
-                self.post(f"/Orders({number})/Adjust", {"Reason": "GeneralAdjustment", "SellerAdjustmentID": key})
-        adjustment = self._soon(lambda: self._adjustment(number, key))
+                self.post(path, {**body, "Reason": "GeneralAdjustment", "SellerAdjustmentID": key})
+        adjustment = self._soon(find)
         if adjustment is None:
             raise self._pending(f"the cancellation of order {number}")
         if adjustment["RequestStatus"] == FAILED:
             raise self.rejected("OrderStatus", "CancellationFailed", "The marketplace refuses the cancellation.", 409)
-
-    def _adjustment(self, number: int, key: str) -> dict[str, Any] | None:
-        """The adjustment of an order that has this SellerAdjustmentID."""
-        query = {"$filter": odata.every(f"OrderID eq {number}", f"SellerAdjustmentID eq {odata.text(key)}")}
-        return next(iter(self.rows("/OrderAdjustments", query)), None)
 
     # ---- shipments -------------------------------------------------------------------------------------------------
 
