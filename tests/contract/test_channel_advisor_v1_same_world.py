@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 import requests
-from hypothesis import Phase, given
+from hypothesis import Phase, given, note
 from hypothesis import strategies as st
 
 from contract.channel_advisor_calls import PRODUCTS, SITES, event, line, running, sold
@@ -198,7 +198,11 @@ def _text(document: dict[str, Any]) -> str:
     for name in ("Attributes", "Images", "BundleComponents"):
         if isinstance(bare.get(name), list):
             bare[name] = sorted(bare[name], key=lambda one: str(sorted(one.items())))
-    return msgspec.json.encode(bare, order="sorted", enc_hook=str).decode()
+    if "IsBlocked" in bare:
+        bare["IsBlocked"] = bool(bare["IsBlocked"])  # null is false
+    if bare.get("Weight") is not None:
+        bare["Weight"] = Decimal(bare["Weight"]).quantize(Decimal("0.0001"))  # v1 has a double of it
+    return msgspec.json.encode(bare, order="sorted").decode()
 
 
 def finish(sides: Sides) -> None:
@@ -223,6 +227,7 @@ def test_whatever_is_written_among_faults_both_accounts_are_alike(
     sides: Sides, writes: list[tuple[str, Write]], faults: list[tuple[str, int]]
 ) -> None:
     begin(sides)
+    note(f"{[name for name, _ in writes]} among {faults}")
     for api, (_, caller) in sides.items():
         for kind, after in faults:
             caller.fault(kind, f"/{api}/*", after=after, **({"seconds": 3} if kind == "hang_after" else {}))
@@ -231,7 +236,9 @@ def test_whatever_is_written_among_faults_both_accounts_are_alike(
         assert found["v1"] == found["v2"], name
     finish(sides)
     first, second = (held(caller) for _, caller in sides.values())
-    assert second == first
+    assert {kind: second[kind] for kind in KINDS if second[kind] != first[kind]} == {
+        kind: first[kind] for kind in KINDS if second[kind] != first[kind]
+    }
 
 
 @pytest.mark.parametrize("kind", FAULTS)

@@ -381,11 +381,14 @@ def test_a_cancellation_that_the_marketplace_refuses_is_a_refusal(account: Accou
 
 
 def test_shipments_go_one_by_one_several_at_once_and_each_gives_what_is_stored(account: Account, v1: Client) -> None:
-    sent = [shipment(7, str(number)) for number in range(9)] + [shipment(8, "x", Carrier="Pigeon"), shipment(9, "y")]
+    numbers = [7, 20, 21, 22, 23, 24, 25, 26, 7]
+    account.fulfillments |= {number: [] for number in numbers}
+    sent = [shipment(order, str(n)) for n, order in enumerate(numbers)]
+    sent += [shipment(8, "x", Carrier="Pigeon"), shipment(9, "y")]
     reported = v1.report_shipments(sent)
     assert [one.status for one in reported] == [201] * 9 + [400, 404]
     assert {one.shipment["ShipmentID"] for one in reported[:9] if one.shipment} == {
-        one["ID"] for one in account.fulfillments[7]
+        one["ID"] for some in account.fulfillments.values() for one in some
     }
     assert reported[0].shipment
     assert reported[0].shipment["Items"] == [{"OrderItemID": 70, "SKU": "A", "Quantity": 2}]

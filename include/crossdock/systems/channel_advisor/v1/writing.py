@@ -103,13 +103,16 @@ class Writing(Products):
     # ---- shipments -------------------------------------------------------------------------------------------------
 
     def report_shipments(self, shipments: Sequence[Item]) -> list[Reported]:
-        """One call a shipment, several at once. v1 would ship a repeat again: so each is looked for by its
-        SellerFulfillmentID first, and after an answer that was lost."""
+        """One call a shipment: those of an order one after another, several orders at once. v1 would ship a repeat
+        again, so each is looked for by its SellerFulfillmentID first, and after an answer that was lost."""
         documents = [document(one) for one in shipments]
-        first = {(one["ChannelAdvisorOrderID"], one["SellerFulfillmentID"]): one for one in documents}
+        of_order: dict[int, dict[str, dict[str, Any]]] = {}
+        for one in documents:
+            of_order.setdefault(one["ChannelAdvisorOrderID"], {}).setdefault(one["SellerFulfillmentID"], one)
         with Pool(self.limits.at_once, "shipments") as pool:
-            reported = dict(zip(first, pool.map(self._ship, first.values()), strict=True))
-        return [reported[one["ChannelAdvisorOrderID"], one["SellerFulfillmentID"]] for one in documents]
+            done = pool.map(lambda some: {key: self._ship(one) for key, one in some.items()}, of_order.values())
+            reported = dict(zip(of_order, done, strict=True))
+        return [reported[one["ChannelAdvisorOrderID"]][one["SellerFulfillmentID"]] for one in documents]
 
     def _ship(self, sent: dict[str, Any]) -> Reported:
         number, key = sent["ChannelAdvisorOrderID"], sent["SellerFulfillmentID"]
