@@ -198,8 +198,7 @@ def _text(document: dict[str, Any]) -> str:
     for name in ("Attributes", "Images", "BundleComponents"):
         if isinstance(bare.get(name), list):
             bare[name] = sorted(bare[name], key=lambda one: str(sorted(one.items())))
-    if "IsBlocked" in bare:
-        bare["IsBlocked"] = bool(bare["IsBlocked"])  # null is false
+    bare["IsBlocked"] = bool(bare.get("IsBlocked"))  # without a word it is false
     if bare.get("Weight") is not None:
         bare["Weight"] = Decimal(bare["Weight"]).quantize(Decimal("0.0001"))  # v1 has a double of it
     return msgspec.json.encode(bare, order="sorted").decode()
