@@ -47,13 +47,13 @@ def templates() -> Environment:
 
 def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
     """A page for the person of the request. Paths in it begin at `root`."""
-    from console import access
+    from console import access, database
 
     person = request.state.person
     root = str(request.scope.get("root_path", "")).rstrip("/")
     text = templates().get_template(template).render(
         person=person, may=person.may, root=root, token=access.token(person), menu=request.app.state.menu,
-        here=request.url.path.removeprefix(root), request=request, **values,
+        here=request.url.path.removeprefix(root), request=request, shadow=database.shadow(), **values,
     )  # fmt: skip
     return HTMLResponse(text, status)
 

@@ -82,13 +82,41 @@ def counts(dag_id: str, run_id: str) -> str:
         wanted = sa.select(ops_batch.c.id).where(
             ops_batch.c.run_id == run_name(dag_id, run_id), ops_batch.c.flow != "reference"
         )
-        reported = str(batches.counts(connection, list(connection.scalars(wanted))))
+        ids = list(connection.scalars(wanted))
+        reported = str(batches.counts(connection, ids)) + _shadow(connection, ids)
         found = accuracy.last(connection, dag_id.removesuffix("_compare")) if dag_id.endswith("_compare") else None
         return (
             reported
             if found is None
             else f"{reported}; before the repair {accuracy.percentage_text(found.compared, found.equal)}"
         )
+
+
+def _shadow(connection: sa.Connection, ids: list[int]) -> str:
+    """That flows of these batches are in shadow mode, in words; "" where they are live."""
+    import sqlalchemy as sa
+
+    from crossdock.services import go_live
+    from crossdock.store import versions
+    from crossdock.store.tables import ops_batch
+
+    with versions.in_force(_engine()):
+        within = go_live.in_shadow()
+    if not within or not ids:
+        return ""
+    worked = set(connection.scalars(sa.select(ops_batch.c.flow).where(ops_batch.c.id.in_(ids)).distinct()))
+    found = [name for name in within if name in worked]
+    return f"; shadow mode ({', '.join(found)}): nothing is written" if found else ""
+
+
+def compared(dag_id: str, run_id: str) -> str:
+    """The days that the run has compared, in a sentence each."""
+    from crossdock.services import shadow
+    from crossdock_airflow.tasks import run_name
+
+    with _engine().connect() as connection:
+        days = shadow.of_run(connection, run_name(dag_id, run_id))
+    return " ".join(day.sentence for day in days) or "no flow that can be compared is in shadow mode"
 
 
 def reconciled(dag_id: str, run_id: str) -> str:
@@ -111,7 +139,9 @@ def reconciled(dag_id: str, run_id: str) -> str:
 
 
 # What the note of a DAG says, by what its file imports of `crossdock_airflow.tasks`.
-SAYS: dict[str, Callable[[str, str], str]] = {"five_steps": counts, "run_batches": counts, "compare": reconciled}
+SAYS: dict[str, Callable[[str, str], str]] = {
+    "five_steps": counts, "run_batches": counts, "compare": reconciled, "compare_shadow": compared,
+}  # fmt: skip
 
 
 def notes(folder: Path) -> dict[str, Callable[[str, str], str]]:

@@ -326,3 +326,19 @@ def check_freshness() -> list[str]:
         findings = freshness.watch(opened.engine, flows.all_flows(), opened.inbox)
         send(opened.engine)
     return [finding.title for finding in findings]
+
+
+@task(retries=2, execution_timeout=HOUR, pool="tims")
+def compare_shadow() -> list[str]:
+    """Compares what flows in shadow mode would have made with what people have entered; a sentence for each day."""
+    from crossdock.services import shadow
+
+    context = get_current_context()
+    run_id = run_name(context["dag_run"].dag_id, context["run_id"])
+    with runtime() as opened:
+        shadow.refresh(opened, run_id)
+        with opened.engine.begin() as connection:
+            days = shadow.compare(connection, run_id=run_id)
+        if any(day.differs for day in days):
+            send(opened.engine)
+    return [day.sentence for day in days]

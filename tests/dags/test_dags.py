@@ -38,6 +38,7 @@ SPECIAL: dict[str, dict[str, set[str]]] = {
     "price_approvals": {"open_changes": {"decide", "answered"}, "decide": {"answered"}, "answered": set()},
     "watch": {"check_freshness": set()},
     "reconcile": {"compare": set()},
+    "shadow_report": {"compare_shadow": set()},
 }
 ONE_FLOW = [name for name in NAMES if name not in (*SPECIAL, "nightly_close")]
 # What is expected of these DAGs; another one states its own times.
@@ -61,6 +62,7 @@ INTERVAL = {
     "inventory_compare": timedelta(days=1),
     "watch": timedelta(minutes=10),
     "reconcile": timedelta(days=1),
+    "shadow_report": timedelta(days=1),
 }
 # Which loads start a run besides the timetable: the way of the data.
 STARTED_BY = {

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,19 @@ import pytest
 import yaml
 
 from crossdock import flows
+from crossdock.errors import ConfigError, NotAllowed, OutcomeUnknown
+from crossdock.services import configuration, go_live, people, shadow
+from crossdock.steps import modes
+from crossdock.steps.load import documents, launching
 from crossdock.store.batches import Counts
 from crossdock.systems import writes
 from integration import stock_oracle
 from integration.battery import Shop, made
-from integration.builders import forward
+from integration.builders import ADDRESS, forward, line, place
 from integration.bustle import ALL
 from integration.environment import found_environment
+from sandbox.actors import clerk
+from sandbox.actors.actor_context import ActorContext
 from sandbox.control import SYSTEMS
 
 pytestmark = pytest.mark.slow
@@ -115,3 +122,199 @@ def test_a_load_in_shadow_mode_makes_no_request_but_reads_and_tokens(shop: Shop,
     assert live.delivered >= counts.would_be, shop.why(shadowed)
     assert would_be(shop, shadowed) == []
     assert run(shop, shadowed).delivered == 0
+
+
+# ---- the month by hand, launch and back ----------------------------------------------------------------------------
+
+
+def person() -> Any:
+    return people.on_this_machine("ada")
+
+
+def change(shop: Shop, act: Any, *more: Any, **values: Any) -> Any:
+    """An action of a person, in a transaction of its own."""
+    with shop.environment.runtime() as runtime, runtime.engine.begin() as connection:
+        people.begin(connection, person())
+        return act(connection, person(), *more, **values)
+
+
+@pytest.fixture
+def launched(shop: Shop) -> Iterator[Shop]:
+    """The flow orders in shadow mode by the configuration in force; all of it live again afterwards."""
+    run(shop, "orders")
+    change(shop, go_live.to_shadow, "orders")
+    yield shop
+    with shop.environment.runtime() as runtime, runtime.engine.begin() as connection:
+        people.begin(connection, person())
+        configuration.rollback(connection, person(), 0, "As shipped")
+    run(shop, "orders")
+
+
+def orders_of(shop: Shop, *numbers: str) -> dict[str, list[dict[str, Any]]]:
+    """TIMS's orders of these sales, whoever has entered them."""
+    with shop.environment.runtime() as runtime:
+        found = runtime.tims.find("sales-orders", ExternalOrderID=list(numbers))
+    return {number: [one for one in found if one["ExternalOrderID"] == number] for number in numbers}
+
+
+def state_of(shop: Shop, number: str) -> tuple[str, str]:
+    ((state, reason),) = shop.environment.query(f"SELECT state, reason FROM stage.sales_order WHERE key = '{number}'")
+    return state, reason
+
+
+def enter(shop: Shop, since: Any, mistakes: dict[int, str]) -> Any:
+    environment = shop.environment
+    controls = {"channel_advisor": environment.channel_advisor, "tims": environment.tims_control}
+    context = ActorContext(environment.world, controls, since, environment.now, Path("nowhere"))
+    return clerk.act(context, mistakes)
+
+
+def report(shop: Shop, day: Any) -> tuple[Any, dict[str, Any]]:
+    with shop.environment.runtime() as runtime:
+        shadow.refresh(runtime)
+        with runtime.engine.begin() as connection:
+            (compared,) = shadow.compare(connection, [day])
+            records = shadow.records(connection, day, verdicts=("same", "differs", "only_ours", "only_theirs"))
+    return compared, {one.key or one.their_id or "": one for one in records}
+
+
+def test_a_day_by_hand_is_compared_and_each_planted_mistake_found_and_a_launch_makes_nothing_twice(
+    launched: Shop,
+) -> None:
+    shop, since = launched, launched.environment.now
+    goods = line(TaxAmount="2.00", ShippingAmount="3.00", ShippingTaxAmount="0.60")
+    street = [{**ADDRESS, "Name": f"Buyer {n}", "PostalCode": f"LS{n} 4AP"} for n in range(10)]
+    numbers = [place(shop.environment, goods, ShippingAddress=address) for address in street]
+    counts = run(shop, "orders")
+    assert (counts.would_be, counts.delivered) == (10, 0)
+
+    wrong = [clerk.SHIPPING_TAX, clerk.PRICE, clerk.POSTCODE, clerk.NO_REFERENCE, clerk.FORGOTTEN]
+    planted = {int(number): mistake for number, mistake in zip(numbers, wrong, strict=False)}
+    assert enter(shop, since, planted) == {"orders entered": 9, "orders forgotten": 1}
+    compared, records = report(shop, shop.environment.now.date())
+    assert (compared.would_make, compared.same, compared.differ, compared.only_ours, compared.only_theirs) == (
+        10, 6, 3, 1, 0
+    )  # fmt: skip
+    assert {number: [one.field for one in records[number].differences] for number in numbers[:5]} == {
+        numbers[0]: ["ShippingTaxAmount", "TaxTotal", "TotalAmount"],
+        numbers[1]: ["TotalAmount", "LineItems[22423].Price"],
+        numbers[2]: ["ShippingAddress.PostalCode"], numbers[3]: [], numbers[4]: [],
+    }  # fmt: skip
+    assert records[numbers[3]].matched_by == "buyer, date and amount"
+    assert compared.sentence.startswith(f"We would have made 10 orders on {compared.day}: 6 as you did, 3 differ in ")
+    (alert,) = shop.environment.query("SELECT title FROM ops.alert WHERE kind = 'shadow_differs'")
+    assert str(compared.day) in alert.title
+
+    customers = shop.counts()
+    change(shop, go_live.launch, "orders", compared.day)
+    live = run(shop, "orders")
+    assert (live.delivered, live.unchanged) == (1, 9)
+    made = orders_of(shop, *numbers)
+    assert [len(made[number]) for number in numbers] == [
+        1,
+        1,
+        1,
+        0,
+        *[1] * 6,
+    ]  # the fourth has no number, and is linked
+    assert made[numbers[4]][0]["Source"] == "ChannelAdvisor"
+    assert {made[number][0]["Source"] for number in numbers[5:]} == {"Manual"}
+    assert sum((shop.counts() - customers).values()) == 2  # the forgotten order and its customer
+    assert would_be(shop, "orders") == []
+    assert run(shop, "orders").delivered == 0
+
+
+def test_a_launch_with_a_cap_stops_at_the_cap_until_a_person_releases_it(launched: Shop) -> None:
+    shop = launched
+    numbers = [place(shop.environment, line(TaxAmount="2.00")) for _ in range(5)]
+    assert run(shop, "orders").would_be == 5
+    change(shop, go_live.launch, "orders", shop.environment.now.date(), 2)
+    counts = run(shop, "orders")
+    assert (counts.delivered, counts.would_be) == (2, 0)
+    more = [place(shop.environment, line(TaxAmount="2.00")) for _ in range(2)]
+    held = run(shop, "orders")
+    assert (held.delivered, held.would_be) == (0, 2)
+    assert state_of(shop, more[0]) == ("would_be", launching.OVER_CAP.format(flow="orders", cap=2))
+    assert sum(map(len, orders_of(shop, *numbers, *more).values())) == 2
+    with shop.environment.runtime() as runtime, runtime.engine.begin() as connection:
+        mode = go_live.mode_of(connection, "orders")
+    assert (mode.waits, mode.sent, mode.held) == (True, 2, 5)
+    change(shop, go_live.release, "orders")
+    assert run(shop, "orders").delivered == 5
+    assert set(map(len, orders_of(shop, *numbers, *more).values())) == {1}
+
+
+def test_what_is_from_before_the_first_day_is_not_made(launched: Shop) -> None:
+    shop = launched
+    old = place(shop.environment, line(TaxAmount="2.00"), OrderDate="2011-01-02T10:00:00Z")
+    new = place(shop.environment, line(TaxAmount="2.00"))
+    change(shop, go_live.launch, "orders", shop.environment.now.date())
+    assert run(shop, "orders").delivered == 1
+    state, reason = state_of(shop, old)
+    assert (state, "2011-01-02" in reason) == ("would_be", True)
+    assert [len(one) for one in orders_of(shop, old, new).values()] == [0, 1]
+    assert run(shop, "orders").read == 0  # and it is not worked again and again
+    change(shop, go_live.launch, "orders", date(2011, 1, 1))
+    assert run(shop, "orders").delivered == 1
+
+
+def test_back_to_shadow_mode_stops_a_load_that_is_running(launched: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person puts the flow back while its load sends one order after the other."""
+    shop = launched
+    change(shop, go_live.launch, "orders", shop.environment.now.date())
+    numbers = [place(shop.environment, line(TaxAmount="2.00")) for _ in range(4)]
+    monkeypatch.setattr(documents, "BULK", 1)
+    monkeypatch.setattr(documents, "AT_ONCE", 1)
+    monkeypatch.setattr(modes, "FRESH_SECONDS", 0.0)
+    sent = documents._post
+
+    def then_back(*given: Any) -> Any:
+        answers = sent(*given)
+        monkeypatch.setattr(documents, "_post", sent)
+        change(shop, go_live.to_shadow, "orders")
+        return answers
+
+    monkeypatch.setattr(documents, "_post", then_back)
+    with pytest.raises(OutcomeUnknown):
+        run(shop, "orders", run_id="stopped")
+    assert sum(map(len, orders_of(shop, *numbers).values())) == 1
+    assert shop.environment.query("SELECT 1 FROM ops.delivery WHERE outcome IN ('sent', 'unknown')") == []
+    counts = run(shop, "orders", run_id="stopped")
+    assert (counts.would_be, counts.dead) == (3, 0)
+    change(shop, go_live.launch, "orders", shop.environment.now.date())
+    run(shop, "orders")
+    assert set(map(len, orders_of(shop, *numbers).values())) == {1}
+
+
+def test_code_that_forgets_about_modes_is_refused_and_its_rows_are_kept(
+    launched: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load that calls the client itself, without the engine's way of sending."""
+    shop = launched
+    number = place(shop.environment, line(TaxAmount="2.00"))
+
+    def forgetful(runtime: Any, flow: Any, batch_id: int) -> None:
+        runtime.tims.post("/sales-orders", {"ExternalOrderID": number}, key=number)
+
+    changed = replace(flows.get("orders"), load=forgetful)
+    monkeypatch.setattr(flows, "get", lambda name: changed)
+    requests(shop)
+    assert run(shop, "orders").would_be == 1
+    assert [what for what in requests(shop)["tims"] if not what.startswith("GET ")] in ([], ["POST /oauth2/token"])
+    assert state_of(shop, number)[0] == "would_be"
+
+
+def test_only_who_may_publish_changes_a_mode_and_it_is_on_record(launched: Shop) -> None:
+    shop = launched
+    clerks = people.Person("bob", frozenset({people.Role.CLERK}))
+    with shop.environment.runtime() as runtime, runtime.engine.begin() as connection:
+        with pytest.raises(NotAllowed):
+            go_live.launch(connection, clerks, "orders", date(2026, 12, 1))
+        with pytest.raises(ConfigError, match="changes nothing"):
+            go_live.to_shadow(connection, person(), "orders")
+        with pytest.raises(ConfigError, match="own book"):
+            go_live.to_shadow(connection, person(), "payouts")
+    change(shop, go_live.launch, "orders", date(2026, 12, 1), 20)
+    rows = shop.environment.query("SELECT who, action, subject, detail FROM ops.audit ORDER BY id DESC LIMIT 1")
+    assert [tuple(row) for row in rows] == [("ada", "go-live launch", "orders", {"from": "2026-12-01", "cap": 20})]
+    assert go_live.badge(()) == ""

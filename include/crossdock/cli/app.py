@@ -25,6 +25,7 @@ from crossdock.cli import (
     customers,
     database,
     dead_letters,
+    go_live,
     mappings,
     new_flow,
     prices,
@@ -49,7 +50,7 @@ app = typer.Typer(
 )
 
 
-for topic in (connect, survey, sync, status, close, reconcile, new_flow):
+for topic in (connect, survey, sync, status, close, reconcile, go_live, new_flow):
     app.add_typer(topic.app)
 for name, topic in {
     "dead-letters": dead_letters, "prices": prices, "db": database, "mapping": mappings, "customers": customers,

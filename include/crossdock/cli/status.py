@@ -18,12 +18,13 @@ from crossdock.cli.context import MOST, AsJson
 from crossdock.cli.output import held_as_json, out, print_held, print_json, print_table, say, writing
 from crossdock.errors import ConfigError
 from crossdock.safe import safe
+from crossdock.services import go_live
 from crossdock.store import batches
 from crossdock.store import status as store_status
 
 app = typer.Typer()
 
-SHOWN_STATES = ("delivered", "unchanged", "waiting", "left_out", "staged", "ready")
+SHOWN_STATES = ("delivered", "unchanged", "waiting", "would_be", "left_out", "staged", "ready")
 
 
 @app.command()
@@ -38,11 +39,17 @@ def status(as_json: AsJson = False) -> None:
         circuits = store_status.circuits(connection)
         missing = store_status.missing_abilities(connection)
         held = batches.held(connection)
+        modes = go_live.all_modes(connection)
+        badge = go_live.badge(go_live.in_shadow())
     if as_json:
         print_json({"watermarks": marks, "unfinished": work, "records": state, "dead_letters": dead,
-                     "alerts": alerts, "circuits": circuits, "switched_off": missing,
+                     "alerts": alerts, "circuits": circuits, "switched_off": missing, "modes": modes,
                      **held_as_json(held)})  # fmt: skip
         return
+    if badge:
+        out.print(Text(badge, "bold yellow"))
+    launched = [one for one in modes if one.shadow or one.since or one.cap]
+    print_table("Modes", ("flow", "sentence"), [{"flow": one.flow, "sentence": one.sentence} for one in launched])
     print_table("Read so far", ("flow", "resource", "position", "read_at"), marks)
     records = [{"flow": name, **counts, "dead_letters": dead.get(name)} for name, counts in state.items()]
     states = [name for name in SHOWN_STATES if any(name in counts for counts in state.values())]

@@ -52,6 +52,10 @@ WAYS: dict[str, tuple[str, str, str]] = {
     "inventory_accuracy": ("Find out who else writes quantities; the compare has set them right.",
                            "/overview/records?flow=inventory&state=delivered", "What was written"),
     "price_approval": ("Decide on each, or on all of a filter.", "/approvals", "Approvals"),
+    "launch_cap": ("Look at the records in their target; then release the flow, or put it back into shadow mode.",
+                   "/rules/file?path=flows.yaml", "Flows"),
+    "shadow_differs": ("Look at each record that is not the same: is our mapping wrong, or was it mistyped?",
+                       "/rules/file?path=flows.yaml", "Flows"),
     "control_failed": ("Open the month: the control names the documents that break it.", "/money/{first}", "The month"),
     "configuration_conflict": ("Decide what each file shall be, and publish it.", "/rules", "Rules and lookups"),
     "config": ("Correct the file that it names.", "/rules", "Rules and lookups"),
@@ -96,6 +100,7 @@ HEADINGS = {
     "unexplained": "Unexplained differences", "dead_letters": "Many dead letters", "inbox": "Inbox out of reach",
     "unread_file": "Files that nobody has read", "left_file": "Files that lie in the inbox",
     "batch_stopped": "Stopped batches", "unreadable_records": "Records that cannot be taken",
+    "launch_cap": "Launches that wait for a person", "shadow_differs": "Documents made otherwise by hand",
     "price_approval": "Prices that wait for approval", "source_clock": "Clocks that are wrong",
 }  # fmt: skip
 

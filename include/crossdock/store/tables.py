@@ -1056,6 +1056,44 @@ ops_admitted = Table(
     comment="One record that was sent under the cap of a launch; the cap counts these",
 )
 
+ops_shadow_day = Table(
+    "shadow_day",
+    metadata,
+    Column("flow", Text, nullable=False),
+    Column("day", Date, nullable=False, comment="Business day of the documents"),
+    Column("would_make", Integer, nullable=False, comment="Documents that we would have made"),
+    Column("same", Integer, nullable=False, comment="Those that people have made as we would"),
+    Column("differ", Integer, nullable=False, comment="Those that people have made otherwise"),
+    Column("only_ours", Integer, nullable=False, comment="Those that nobody has made"),
+    Column("only_theirs", Integer, nullable=False, comment="What people have made and we would not"),
+    Column(
+        "fields", JSONB, nullable=False, server_default=text("'{}'"), comment="How many documents differ in a field"
+    ),
+    Column("run_id", Text, nullable=False, server_default="", comment="Airflow run or command that compared"),
+    Column("at", Moment, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("flow", "day"),
+    schema="ops",
+    comment="One day of a flow in shadow mode, against what people have entered by hand",
+)
+
+ops_shadow_record = Table(
+    "shadow_record",
+    metadata,
+    Column("flow", Text, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("name", Text, nullable=False, comment="Our key, or the id of a document that only they have"),
+    Column("key", Text, comment="Key of the source record; empty: only they have it"),
+    Column("their_id", Text, comment="Id of the document that people have made; empty: only we have it"),
+    Column("verdict", Text, nullable=False, comment="same, differs, only_ours or only_theirs"),
+    Column("matched_by", Text, comment="By what the two are one: reference, or what is alike"),
+    Column("differences", JSONB, nullable=False, server_default=text("'[]'"),
+           comment="What differs, as {field, ours, theirs}; personal data without their values"),
+    PrimaryKeyConstraint("flow", "day", "name"),
+    Index(None, "flow", "key"),
+    schema="ops",
+    comment="One document of such a day",
+)  # fmt: skip
+
 ops_work = Table(
     "work",
     metadata,

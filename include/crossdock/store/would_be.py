@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from crossdock import settings
 from crossdock.store import database
-from crossdock.store.tables import ops_admitted, ops_link, ops_would_be
+from crossdock.store.tables import ops_admitted, ops_link, ops_shadow_record, ops_would_be
 
 
 def keep(connection: sa.Connection, flow: str, batch_id: int, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -63,6 +63,13 @@ def keys(connection: sa.Connection, entity: str, wanted: Sequence[str]) -> set[s
     """Of `wanted`, those with a document that would be made."""
     table = ops_would_be.c
     return set(connection.scalars(sa.select(table.key).where(table.entity == entity, table.key == _among(wanted))))
+
+
+def their_ids(connection: sa.Connection, flow: str, wanted: Sequence[str]) -> dict[str, str]:
+    """Ids of documents that people have made in place of ours, by our key, as the daily comparison has found them."""
+    table = ops_shadow_record.c
+    mine = sa.and_(table.flow == flow, table.key == _among(wanted), table.their_id.is_not(None))
+    return dict(connection.execute(sa.select(table.key, table.their_id).where(mine).order_by(table.day)).all())
 
 
 def admitted(connection: sa.Connection, flow: str) -> set[str]:

@@ -13,6 +13,7 @@ however the time is divided into ticks.
 | settlement | the parts of a settlement: account, period, amounts |
 | flat_files | how Amazon and eBay write it down |
 | expected | the results that a verification expects |
+| clerk | people who enter the channel's orders in TIMS by hand, for as long as Crossdock is in shadow mode |
 | stock | people who count the stock: write-offs, and what a marketplace loses and finds |
 """
 

@@ -15,12 +15,13 @@ import sqlalchemy as sa
 
 from crossdock.errors import RecordRejected, Transient, WriteRefused
 from crossdock.flow import Flow
-from crossdock.flows.orders import customers, transform
+from crossdock.flows.orders import by_hand, customers, transform
 from crossdock.flows.orders.transform import SOURCE
 from crossdock.keys import segment
 from crossdock.pool import Pool
 from crossdock.rules import order_changes
 from crossdock.rules.order_changes import CHANNEL, CROSSDOCK, OURS, Action, Desired
+from crossdock.steps import modes
 from crossdock.steps.check import dead_letter
 from crossdock.steps.load import Answer, Document, Kind, deliver, post, read_ready, reasons, record_outcomes
 from crossdock.store import batches, database, deliveries
@@ -156,7 +157,10 @@ CUSTOMER = Kind("customer", "customers", "CustomerID", _find_customers)
 
 
 def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
-    """Loads customers first, then new orders in bulk, then changes one by one: of orders, and of known customers."""
+    """Loads customers first, then new orders in bulk, then changes one by one: of orders, and of known customers. After
+    a launch, orders that people have entered by hand are linked first, and not made again."""
+    if modes.of(flow.name).since is not None and not modes.of(flow.name).shadow:
+        by_hand.link(runtime, flow, batch_id)
     _load_customers(runtime, flow, batch_id)
     with runtime.engine.begin() as connection:
         batch = batches.get(connection, batch_id)

@@ -87,8 +87,14 @@ def sent(connection: sa.Connection, flow: Flow, batch_id: int, mode: Mode) -> No
 
 
 def would_be(connection: sa.Connection, flow: Flow, batch_id: int) -> None:
-    """Makes what a load in shadow mode has left ready what would be; an earlier dead letter of it is resolved."""
+    """Makes what a load in shadow mode has left ready what would be; an earlier dead letter of it is resolved. What
+    would have been sent of records that are in another state by now is forgotten."""
     stage = flow.stage
+    over = stage.c.state.not_in(("would_be", "staged", "ready"))
+    store.forget(
+        connection, flow.name,
+        connection.scalars(sa.select(stage.c.key).where(stage.c.batch_id == batch_id, over)).all(),
+    )  # fmt: skip
     keys = connection.scalars(
         sa.select(stage.c.key).where(stage.c.batch_id == batch_id, stage.c.state == "ready")
     ).all()
