@@ -143,7 +143,7 @@ def differences(subject: ByHand, ours: Document, theirs: Document, zone: str = "
 
 
 def _of_fields(subject: ByHand, prefix: str, ours: Document, theirs: Document, zone: ZoneInfo) -> Iterator[Difference]:
-    for field, value in leaves(ours):
+    for field, value in sorted(leaves(ours)):
         if field in subject.ignored or field.partition(".")[0] in subject.ignored:
             continue
         other = value_at(theirs, field)
