@@ -485,6 +485,49 @@ class TestExports:
         assert requests.get(f"{shop.base}/exports/x.zip", timeout=10).status_code == 404
 
 
+class TestUploads:
+    def upload(self, shop: Caller, table: bytes, kind: str = "AddUpdate") -> dict[str, tuple[str, str]]:
+        job = shop.send("POST", f"/v1/ProductUpload?importtype={kind}", data=table).json()
+        while not job["ResponseFileUrl"]:
+            job = shop.send("GET", f"/v1/ProductUpload?token={job['Token']}").json()
+        with zipfile.ZipFile(io.BytesIO(requests.get(job["ResponseFileUrl"], timeout=10).content)) as folder:
+            text = folder.read(folder.namelist()[0]).decode()
+        rows = csv.DictReader(io.StringIO(text, newline=""), dialect="excel-tab")
+        return {row["Sku"]: (row["Status"], row["Message"]) for row in rows}
+
+    def test_each_row_has_its_own_result(self, shop: Caller) -> None:
+        table = (
+            "sku\ttitle\tBuyItNowPrice\tIsBlocked\tAttribute1Name\tAttribute1Value\r\n"
+            "NEW-7\tA lamp\t9.99\tTrue\tColour\tRed\r\n"
+            "22423\t\t7.5\t\t\t\r\n"
+            "BAD-1\tx\tcheap\t\t\t\r\n"
+            "BAD-2\t\t1\t\t\t\r\n"
+        )
+        found = self.upload(shop, table.encode())
+        assert {sku: status for sku, (status, _) in found.items()} == {
+            "NEW-7": "Complete", "22423": "Complete", "BAD-1": "Error", "BAD-2": "Error"
+        }  # fmt: skip
+        assert "BuyItNowPrice" in found["BAD-1"][1]
+        facade = held(shop, "product", SKU="NEW-7")[0]
+        assert (facade["IsBlocked"], facade["Attributes"]) == (True, [{"Name": "Colour", "Value": "Red"}])
+        assert held(shop, "product", SKU="22423")[0]["Title"] == "Regency cakestand 3 tier"
+        assert held(shop, "price", SKU="22423")[0]["Price"] == Decimal("7.5000")
+        assert held(shop, "product", SKU="BAD-2") == []
+
+    def test_the_kind_of_an_import_says_what_may_be_there(self, shop: Caller) -> None:
+        table = b"Sku,Title\nNEW-8,x\n22423,y\n"
+        assert [status for status, _ in self.upload(shop, table, "UpdateOnly").values()] == ["Error", "Complete"]
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as folder:
+            folder.writestr("a.csv", table)
+        found = self.upload(shop, packed.getvalue(), "AddOnly")
+        assert [status for status, _ in found.values()] == ["Complete", "Error"]
+
+    @pytest.mark.parametrize("table", [b"Title\nx\n", b"Sku,Colour\na,b\n", b"PK broken", b"\xff\xfe"])
+    def test_what_is_no_table_of_products_is_refused(self, shop: Caller, table: bytes) -> None:
+        assert shop.send("POST", "/v1/ProductUpload", data=table).status_code == 400
+
+
 def test_a_write_that_is_refused_on_purpose_changes_nothing(base: str) -> None:
     requests.post(f"{base}/_sandbox/reset", timeout=10)
     caller = Caller(base)

@@ -17,7 +17,7 @@ is kept beside it. `docs/channel-advisor-v1.md` says how a document carries the 
 | bodies | bodies of writes, held to the model |
 | orders, adjustments, products | the writes |
 | batch | `$batch` |
-| exports | ProductExport |
+| jobs, exports, uploads | ProductExport and ProductUpload |
 | metadata | `$metadata` |
 | oauth | consent, codes, identity, refresh tokens that die |
 | server | both dialects over one state; which of them is served |

@@ -311,6 +311,8 @@ def _return_of(face: Face, tx: Transaction, adjustment: Document) -> Row | None:
         return None
     reader = Reader(tx, face.memory.numbers)
     for row in tx.rows("return", order=adjustment["OrderID"]):
-        if row.id == adjustment["ID"] or any(each.values["ID"] == adjustment["ID"] for each in reader.refunds(row)):
+        if row.id == adjustment["ID"] or any(
+            each.values["ID"] == adjustment["ID"] for each in reader.refunds(row, None)
+        ):
             return row
     return None

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sandbox.kernel.system import System
 
 LONGEST_QUERY = 8_000  # bytes of a request's query
+MOST_UPLOAD = 128 * 1024 * 1024  # bytes of a file of products
 _SEGMENT = re.compile(r"([A-Za-z$]+)(?:\((.*)\))?")
 _PAIR = re.compile(r"\s*(?:([A-Za-z]+)\s*=\s*)?('(?:[^']|'')*'|-?\d+)\s*(?:,|$)")
 SETTINGS = {  # what is not certain of the live service, or goes wrong on purpose; the first is the default
@@ -139,10 +140,11 @@ class Face:
             return Route(f"{method} {start.rstrip('/')}", None, (), self.beside[start].is_open)
         path = Path(raw_path)
         scope = path.source.scope if path.source else None
-        if path.segments and path.segments[0][0].lower() in ("productexport", "productupload"):
-            scope = "inventory"
+        most = None
+        if path.text in ("ProductExport", "ProductUpload"):
+            scope, most = "inventory", MOST_UPLOAD
         scopes = () if scope is None else (scope,) if method != "GET" else (scope, f"{scope}.readonly")
-        return Route(f"{method} {path.template}", path.template.removeprefix("/v1/"), scopes)
+        return Route(f"{method} {path.template}", path.template.removeprefix("/v1/"), scopes, max_body=most)
 
     # ---- a request ----
     def perform(self, call: Call) -> Answer:

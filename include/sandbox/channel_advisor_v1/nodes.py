@@ -106,7 +106,7 @@ class Reader:
     def items(self, row: Row, order: Node | None = None) -> list[Node]:
         source, kept = row.doc, self.tx.get(ORDER, row.id)
         own = kept.doc.get("_items", {}) if kept else {}
-        adjustments = _ByLine(lambda: self.item_adjustments(int(row.id)))
+        adjustments = _ByLine(lambda: self.item_adjustments(int(row.id), row))
         parcels = _ByLine(lambda: [each for f in self.fulfillments(row, order) for each in f.link("Items")])
         made = []
         for line in source["OrderItems"]:
@@ -200,19 +200,19 @@ class Reader:
         return node
 
     # ---- adjustments ----
-    def item_adjustments(self, order: int) -> list[Node]:
-        """Refunds and cancellations of an order's lines."""
-        made = [each for returned in self.tx.rows("return", order=order) for each in self.refunds(returned)]
-        row = self.tx.get("order", order)
+    def item_adjustments(self, order: int, row: Row | None = None) -> list[Node]:
+        """Refunds and cancellations of an order's lines. `row`: the order, where it is read already."""
+        row = row or self.tx.get("order", order)
+        made = [each for returned in self.tx.rows("return", order=order) for each in self.refunds(returned, row)]
         if row is not None:
             made += self._cancellations(row)
         return sorted(made, key=lambda each: each.values["ID"])
 
-    def refunds(self, returned: Row) -> Iterator[Node]:
+    def refunds(self, returned: Row, row: Row | None) -> Iterator[Node]:
+        """A return's items; `row`: its order, None where it is not there yet."""
         if self.tx.get(WHOLE, returned.id):
             return
         source = returned.doc
-        row = self.tx.get("order", source["ChannelAdvisorOrderID"])
         lines = {line["OrderItemID"]: line for line in row.doc["OrderItems"]} if row else {}
         request = self.tx.get(REQUEST, f"return/{returned.id}")
         for index, item in enumerate(source["Items"]):

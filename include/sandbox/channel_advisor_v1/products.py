@@ -89,19 +89,19 @@ def create(face: Face, call: Call, path: Path) -> Answer:
     nested = {name: body.pop(name) for name in LISTS if name in body}
     sent = bodies.of(entities()["Product"], body)
     with face.system.store.write() as tx:
-        row = _create(face, tx, call, sent)
+        row = new(face, tx, call, sent)
         for name, entries in nested.items():
             if not isinstance(entries, list):
                 raise bad(f"The request is invalid. {name} is a list.")
             for entry in entries:
-                _put_entry(face, tx, row, name, entry)
-                row = by_number(tx, call, row.doc["ProductID"])
+                row = with_entry(face, tx, row, name, entry)
         node = Reader(tx, face.memory.numbers).product(row)
         answer = single(call, node, shown(node, FULL, View(call.base_url, "", is_truncated=False)))
     return Answer(201, answer, {"Location": f"{call.base_url}/v1/Products({row.doc['ProductID']})"})
 
 
-def _create(face: Face, tx: Transaction, call: Call, sent: Document) -> Row:
+def new(face: Face, tx: Transaction, call: Call, sent: Document) -> Row:
+    """Store a new product. Refusal, Refused."""
     covered = call.access.profiles
     owner = sent.pop("ProfileID", None) or (covered[0] if len(covered) == 1 else None)
     if owner not in covered:
@@ -130,8 +130,7 @@ def _create(face: Face, tx: Transaction, call: Call, sent: Document) -> Row:
     }
     repository.put_product(tx, document, at)
     row = by_number(tx, call, document["ProductID"])
-    _change(face, tx, row, sent)
-    return by_number(tx, call, document["ProductID"])
+    return changed(face, tx, row, sent)
 
 
 def change(face: Face, call: Call, path: Path) -> Answer:
@@ -140,11 +139,12 @@ def change(face: Face, call: Call, path: Path) -> Answer:
     with face.system.store.write() as tx:
         present = face.find(tx, call, path).values
         given = {name: value for name, value in sent.items() if value != present[name]}
-        _change(face, tx, product_of(face, tx, call, path), given)
+        changed(face, tx, product_of(face, tx, call, path), given)
     return Answer(204)
 
 
-def _change(face: Face, tx: Transaction, row: Row, given: Document) -> None:
+def changed(face: Face, tx: Transaction, row: Row, given: Document) -> Row:
+    """Change fields and prices of a product. Refusal, Refused."""
     now = face.system.clock.now()
     plain = {name: given.pop(name) for name in PLAIN if name in given}
     if "ParentProductID" in given:
@@ -165,6 +165,7 @@ def _change(face: Face, tx: Transaction, row: Row, given: Document) -> None:
         _keep(tx, row, now, Fields=beside)
     if money:
         _price(tx, row, money, now)
+    return _fresh(tx, row)
 
 
 def _fresh(tx: Transaction, row: Row) -> Row:
@@ -345,6 +346,12 @@ def _entry_node(face: Face, tx: Transaction, row: Row, name: str, entry: Documen
         if node.values[key] == entry.get(key) or node.values.get("ComponentSku") == entry.get("ComponentSku"):
             return node
     raise missing(entities()[LISTS[name]], str(entry.get(key)))
+
+
+def with_entry(face: Face, tx: Transaction, row: Row, name: str, entry: Document) -> Row:
+    """The product with one entry of a list inserted or replaced."""
+    _put_entry(face, tx, row, name, entry)
+    return _fresh(tx, row)
 
 
 def _put_entry(face: Face, tx: Transaction, row: Row, name: str, entry: Document) -> bool:

@@ -22,8 +22,9 @@ from typing import Any
 
 from sandbox.channel_advisor import repository
 from sandbox.channel_advisor import server as facade
-from sandbox.channel_advisor_v1 import adjustments, batch, exports, metadata, oauth, orders, products
+from sandbox.channel_advisor_v1 import adjustments, batch, exports, metadata, oauth, orders, products, uploads
 from sandbox.channel_advisor_v1.face import Face
+from sandbox.channel_advisor_v1.jobs import Jobs
 from sandbox.channel_advisor_v1.nodes import TERMS
 from sandbox.kernel.http import Answer
 
@@ -46,8 +47,11 @@ class ChannelAdvisor(facade.ChannelAdvisor):
         super().__init__(folder, per_minute=per_minute, at_once=at_once)
         self.dialects = frozenset(dialects)
         self.v1 = Face(self)
-        for module in (orders, adjustments, products, batch, exports, metadata):
+        for module in (orders, adjustments, products, batch, metadata):
             module.add(self.v1)
+        jobs = Jobs(self.v1)
+        exports.add(self.v1, jobs)
+        uploads.add(self.v1, jobs)
         self.consents = oauth.Consents(self)
         oauth.add(self.v1, self.consents)
         self.faces = [self.v1]

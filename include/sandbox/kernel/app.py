@@ -126,7 +126,7 @@ class App:
             keys = system.limit_keys(access)
             self._enter(access, keys, stack)
             count = partial(system.limiter.count, keys)
-        body = await incoming.body(system.max_body)
+        body = await incoming.body(route.max_body or system.max_body)
         if slow := plan.get("slow"):
             await asyncio.sleep(float(slow.options.get("seconds", 2)))
         call = Call(

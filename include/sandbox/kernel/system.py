@@ -47,6 +47,7 @@ class Route:
     id: str | None = None
     scopes: tuple[str, ...] = ()
     is_open: bool = False  # needs no token
+    max_body: int | None = None  # bytes; None: as the system says
 
 
 class Face(Protocol):
