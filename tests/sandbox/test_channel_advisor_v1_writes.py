@@ -441,6 +441,9 @@ class TestBatches:
         statuses = [reply["status"] for reply in self.send(shop, *parts[:1]).json()["responses"]]
         assert statuses == [500]
         assert shop.get(f"/v1/Products({number})")["Warranty"] == "a"
+        shop.fault("bulk_partial", "/v1/$batch", every=2, status=406)
+        statuses = [reply["status"] for reply in self.send(shop, *parts).json()["responses"]]
+        assert statuses == [406, 204]
 
     def test_what_cannot_be_read_is_refused_whole(self, shop: Caller) -> None:
         headers = {"Content-Type": "multipart/mixed; boundary=b"}

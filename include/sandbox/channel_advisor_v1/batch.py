@@ -97,13 +97,14 @@ def _answer(face: Face, call: Call, part: Part, index: int) -> Answer:
         except limits.Exceeded:
             raise Refusal(429, "rate_limited", "") from None
         broken = call.plan.broken(index)
+        failure = Refusal(call.plan.broken_status, "internal", "")
         if broken == "before":
-            raise Refusal(500, "internal", "")
+            raise failure
         if (refusal := call.plan.refusal) and part.method != "GET":
             raise Refusal(*refusal, "Refused on purpose.")
         answer = face.answer(_inner(face, call, part))
         if broken:
-            raise Refusal(500, "internal", "")
+            raise failure
         return answer
     except Refusal as refusal:
         return face.refuse(refusal)

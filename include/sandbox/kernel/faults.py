@@ -19,7 +19,7 @@ path or an operationId. Out: for every request the faults that hit it. Never: a 
 | repeat_cursor | the next page is the page that was just asked for | |
 | shift_rows | after the answer, rows of the list change and move to its end | rows (2) |
 | hang_after | the effect happens, then no answer comes | seconds (120) |
-| bulk_partial | items of a bulk answer 500 | every (3) or probability, effect (false) |
+| bulk_partial | items of a bulk answer 500 | every (3) or probability, effect (false), status (500; of a `$batch`) |
 | web_page | an HTML page where JSON is due | status (200) |
 | not_found | 404, as of a path that does not exist | |
 | clock_off | the answer's Date is off | minutes (7) |
@@ -43,8 +43,8 @@ KINDS = (
 _OPTIONS = {"id", "path", "method", "kind", "times", "after", "probability", "seed"}
 _OWN = {
     "rate_limited": {"seconds"}, "error_before": {"status"}, "error_after": {"status"}, "denied_200": {"shape"},
-    "slow": {"seconds"}, "shift_rows": {"rows"}, "hang_after": {"seconds"}, "bulk_partial": {"every", "effect"},
-    "web_page": {"status"}, "clock_off": {"minutes"}, "refused": {"status", "code"},
+    "slow": {"seconds"}, "shift_rows": {"rows"}, "hang_after": {"seconds"},
+    "bulk_partial": {"every", "effect", "status"}, "web_page": {"status"}, "clock_off": {"minutes"}, "refused": {"status", "code"},
 }  # fmt: skip
 
 
@@ -138,6 +138,12 @@ class Plan:
         if rule is None:
             return None
         return int(rule.options.get("status", 409)), str(rule.options.get("code", "INVALID_STATE"))
+
+    @property
+    def broken_status(self) -> int:
+        """Status of a broken part of a `$batch`."""
+        rule = self.get("bulk_partial")
+        return int(rule.options.get("status", 500)) if rule else 500
 
     def broken(self, index: int) -> str | None:
         """What happens to item `index` of a bulk: None, "before" (500 without effect) or "after" (500 with effect)."""
