@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -365,7 +365,9 @@ async def _send(send: Any, answer: Answer) -> None:
 async def _send_through(send: Any, answer: Answer, plan: Plan) -> None:
     """Send an answer, or the part of it that a fault lets through."""
     if off := plan.get("clock_off"):
-        moment = time.time() + 60 * float(off.options.get("minutes", 7))
+        given = answer.headers.get("Date")
+        moment = parsedate_to_datetime(given).timestamp() if given else time.time()
+        moment += 60 * float(off.options.get("minutes", 7))
         answer = replace(answer, headers=answer.headers | {"Date": formatdate(moment, usegmt=True)})
     body = answer.bytes()
     half = body[: max(1, len(body) // 2)]

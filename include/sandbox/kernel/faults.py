@@ -44,7 +44,8 @@ _OPTIONS = {"id", "path", "method", "kind", "times", "after", "probability", "se
 _OWN = {
     "rate_limited": {"seconds"}, "error_before": {"status"}, "error_after": {"status"}, "denied_200": {"shape"},
     "slow": {"seconds"}, "shift_rows": {"rows"}, "hang_after": {"seconds"},
-    "bulk_partial": {"every", "effect", "status"}, "web_page": {"status"}, "clock_off": {"minutes"}, "refused": {"status", "code"},
+    "bulk_partial": {"every", "effect", "status"}, "web_page": {"status"}, "clock_off": {"minutes"},
+    "refused": {"status", "code"},
 }  # fmt: skip
 
 
