@@ -53,6 +53,10 @@ def measure(here: Place, found: Measured, rounds: int) -> None:
             for what in ("extract", "again"):
                 here.empty("fresh")
                 found.add("bare", here.bare(what, "fresh", "all"))
+        for words in ("all.slow", "all"):
+            with found.part(f"{name}: orders by the API v1{', 20 ms an answer' if 'slow' in words else ''}"):
+                found.add(f"v1 {words}", here.ours("v1", "fresh", words))
+                found.add(f"bare v1 {words}", here.bare("v1", "", words))
         if here.peers and number == rounds // 2:
             for how in PEERS:
                 with found.part(f"{name}: {PEERS[how]}"):
@@ -201,6 +205,13 @@ def _order_rows(found: Measured, grid: Grid) -> None:
         grid.speeds("raw to checked stage", "lines/s", lines, checked_stage,
                     [("pyarrow and numpy, no Postgres", found["floor.seconds"],
                       mark(lines / checked_stage >= 100_000, "≥ 100,000 lines/s"))])  # fmt: skip
+    with grid.group("orders by the API v1"):
+        ours, bare = found["v1 all.slow.seconds"], found["bare v1 all.slow.seconds"]
+        aim = mark(bare / ours >= 0.7, "≥ 0.70")
+        grid.speeds("read by the API v1, 20 ms an answer", "orders/s", orders, ours,
+                    [("bare client, same pages, split", bare, aim)])  # fmt: skip
+        ours, bare = found["v1 all.seconds"], found["bare v1 all.seconds"]
+        grid.speeds("  from memory", "orders/s", orders, ours, [("bare client, same pages, split", bare, "")])
     for words, name in (("all", "load"), ("all.slow", "load, 20 ms an answer")):
         with grid.group(name):
             ours, bare = found[f"load {words}.load"], found[f"bare {words}.load"]

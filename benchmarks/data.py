@@ -24,6 +24,7 @@ from sandbox import world as worlds
 from sandbox.transactions import SAMPLE, BadData
 
 PAGE = 100  # orders a page, as Channel Advisor lists them
+V1_PAGE = 20  # orders a page of the API v1 with all their parts
 MASTERS_PAGE = 500
 TICK = 43  # orders of a small tick
 ORDERS, QUICK_ORDERS = 22_000, 3_000  # the sample is repeated up to so many
@@ -74,6 +75,11 @@ def _write(world: worlds.World, folder: Path, size: int) -> None:
         counts["orders"] += len(page)
         counts["lines"] += sum(len(order["OrderItems"]) for order in page)
         counts["bytes"] += len(body)
+    every = [_numbered(order, number) for number in range(repetitions) for order in orders]
+    every.sort(key=lambda order: order["ChannelAdvisorOrderID"])
+    for page in _chunks(every, V1_PAGE):
+        first = page[0]["ChannelAdvisorOrderID"]
+        (folder / f"v1-{first:012d}.json").write_bytes(b",".join(_encode(of_v1(order)) for order in page))
     tick = [_encode(_numbered(order, TICK_NUMBER)) for order in orders[-TICK:]]
     (folder / "tick-000000.json").write_bytes(b",".join(tick))
     for kind in ("item", "customer"):
@@ -102,6 +108,46 @@ def _numbered(order: dict[str, Any], repetition: int) -> dict[str, Any]:
         "OrderID": f"{order['OrderID']}-{repetition}",
         "OrderItems": lines,
     }
+
+
+def of_v1(order: dict[str, Any]) -> dict[str, Any]:
+    """An order as the API v1 gives it with its parts: amounts, statuses and dates as its own, a parcel that is open."""
+    number, zero = order["ChannelAdvisorOrderID"], Decimal("0.0000")
+    who, at = order.get("CustomerInfo") or {}, order.get("ShippingAddress") or {}
+    own = {"ProfileID": order["ProfileID"], "OrderID": number}
+    items, packed = [], []
+    for each in order["OrderItems"]:
+        line, sku, units = each["OrderItemID"], each["SKU"], each["Quantity"]
+        amounts = {name: each.get(of) or zero for name, of in (
+            ("TaxPrice", "TaxAmount"), ("ShippingPrice", "ShippingAmount"), ("ShippingTaxPrice", "ShippingTaxAmount"),
+            ("GiftPrice", "GiftWrapAmount"))}  # fmt: skip
+        cheaper = each.get("DiscountAmount")
+        promotions = [{"ID": line, "Code": "P", "Amount": -cheaper, "ShippingAmount": zero}] if cheaper else []
+        items.append(own | {
+            "ID": line, "ProductID": line, "Sku": sku, "Title": each.get("Title"), "Quantity": units,
+            "UnitPrice": each.get("UnitPrice"), **amounts, "RecyclingFee": zero, "GiftTaxPrice": zero,
+            "IsBundle": False, "Promotions": promotions, "BundleComponents": [], "Adjustments": [],
+        })  # fmt: skip
+        packed.append(own | {"ID": line, "Sku": sku, "FulfillmentID": number, "OrderItemID": line, "Quantity": units,
+                             "ProductID": line, "MarketplaceShippingStatus": "Pending"})  # fmt: skip
+    parcel = own | {"ID": number, "CreatedDateUtc": order["ImportDate"], "UpdatedDateUtc": order["ImportDate"],
+                    "Type": "Ship", "DeliveryStatus": "NoChange", "ShippedDateUtc": None, "Items": packed}  # fmt: skip
+    person = {f"{kind}{name}": who.get(name) for kind in ("Shipping", "Billing") for name in ("FirstName", "LastName")}
+    given = {f"Total{name}Price": order.get(f"Total{name}Price") or zero for name in ("", "Shipping", "ShippingTax")}
+    tax = given["TotalShippingTaxPrice"] + (order.get("TotalTaxPrice") or zero)
+    kinds = {name: order.get(name) or "Standard" for name in ("OrderTaxType", "ShippingTaxType", "GiftOptionsTaxType")}
+    return {
+        "ID": number, "ProfileID": order["ProfileID"], "SiteID": order["SiteID"], "SiteName": order.get("SiteName"),
+        "UserDataPresent": 1, "SiteOrderID": order["OrderID"], "Currency": order.get("Currency"),
+        "CreatedDateUtc": order["OrderDate"], "ImportDateUtc": order["ImportDate"],
+        "UpdatedDateUtc": order["UpdatedDate"], **given, "TotalTaxPrice": tax, "TotalInsurancePrice": zero,
+        "AdditionalCostOrDiscount": zero, "PromotionAmount": zero, "FlagID": 0, "CheckoutStatus": "Completed",
+        "PaymentStatus": order["PaymentStatus"], "ShippingStatus": "Unshipped",
+        "DistributionCenterTypeRollup": order["DistributionCenterTypeRollup"], "BuyerUserId": who.get("CustomerID"),
+        "BuyerEmailAddress": who.get("Email"), **kinds, **person, "ShippingAddressLine1": at.get("Line1"),
+        "ShippingCity": at.get("City"), "ShippingPostalCode": at.get("PostalCode"),
+        "ShippingCountry": at.get("Country"), "Items": items, "Fulfillments": [parcel], "Adjustments": [],
+    }  # fmt: skip
 
 
 def _chunks(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:

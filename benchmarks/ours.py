@@ -29,10 +29,12 @@ from crossdock.steps.extract import extract  # noqa: E402
 from crossdock.steps.run_batches import STEPS, run_batches  # noqa: E402
 from crossdock.store import batches  # noqa: E402
 from crossdock.store.tables import ops_batch, stage_buyer  # noqa: E402
+from crossdock.systems.channel_advisor import V1  # noqa: E402
 from crossdock.systems.connections import Connection, parse  # noqa: E402
+from crossdock.systems.limits import Limits  # noqa: E402
 
 ORDERS = flows.get("orders")
-for name in language.names():
+for name in language.all_names():
     language.load(name)
 for name in suites.names():
     suites.load(name)
@@ -78,6 +80,10 @@ def measure(what: str, runtime: Runtime) -> dict[str, Any]:
         first, _ = timed(lambda: extract(runtime, ORDERS))
         again, ids = timed(lambda: extract(runtime, ORDERS))
         return {"first": first, "again": again, "batches": len(unfinished(runtime)), "anew": len(ids)}
+    if what == "v1":
+        with V1(runtime._source("channel_advisor"), limits=Limits(requests_per_minute=10**6)) as client:
+            seconds, orders = timed(lambda: sum(len(page.records) for page in client.pages("orders")))
+        return {"seconds": seconds, "orders": orders}
     if what == "stage":
         return steps(runtime, "transform", "check")
     if what == "load":

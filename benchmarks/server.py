@@ -1,8 +1,8 @@
 """A server that costs next to nothing: it answers both systems' paths from memory.
 
-In: a folder of pages (data.py). Out: lists of orders and reference data, tokens, a 207 with as many results as a bulk
-has operations, a customer as it was changed, an empty answer for everything else. Never: looks at what it is sent,
-beyond counting.
+In: a folder of pages (data.py). Out: lists of orders, by the facade and by the API v1, and reference data, tokens, a
+207 with as many results as a bulk has operations, a customer as it was changed, an empty answer for everything else.
+Never: looks at what it is sent, beyond counting.
 
 The first part of a path is a set of words that say how the rest is answered, "/all.reference.slow/v2/orders":
 `all`, `some` (the first 2,000 orders), `tick` (43 new ones) or none of these: which orders there are;
@@ -14,6 +14,7 @@ The first part of a path is a set of words that say how the rest is answered, "/
 from __future__ import annotations
 
 import argparse
+import bisect
 import itertools
 import json
 import re
@@ -21,6 +22,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -45,6 +47,9 @@ class Server(ThreadingHTTPServer):
             kind: [path.read_bytes() for path in sorted(pages.glob(f"{kind}-*.json"))]
             for kind in ("orders", "tick", "items", "customers")
         }
+        v1 = sorted(pages.glob("v1-*.json"))
+        self.firsts = [int(path.stem.partition("-")[2]) for path in v1]  # the first ID of each page
+        self.v1 = [path.read_bytes() for path in v1]
         self.requested: Counter[str] = Counter()
         self.ids = itertools.count(1)
         self.lock = threading.Lock()
@@ -99,6 +104,8 @@ class Handler(BaseHTTPRequestHandler):
     def _list(self, first: str, path: str, words: set[str]) -> None:
         """One page: `/v2/orders`, `/v2/orders/<page>`, and TIMS's lists by `Cursor`."""
         system, *names = path.removeprefix("api/").split("/")
+        if system == "v1":
+            return self._by_key(names[0], words)
         if system == "v2":
             number = int(names[1]) if len(names) > 1 else 0
             rows, more = self._rows(names[0], number, words)
@@ -111,6 +118,15 @@ class Handler(BaseHTTPRequestHandler):
         link = f'"{number + 1}"' if more else "null"
         after = f'],"ServerTime":"{self.server.time}","NextCursor":{link}}}'
         return self._send(200, b'{"Items":[', rows, after.encode())
+
+    def _by_key(self, name: str, words: set[str]) -> None:
+        """A page of the API v1: orders behind an ID, `$filter=ID gt <ID>`; nothing of all other lists."""
+        behind = re.search(r"ID(?:\+|%20)gt(?:\+|%20)(\d+)", self.path)
+        number = bisect.bisect_right(self.server.firsts, int(behind[1]) if behind else 0)
+        there = name == "Orders" and "all" in words and number < len(self.server.v1)
+        more = there and number + 1 < len(self.server.v1)
+        link = f'],"@odata.nextLink":"http://{self.headers["Host"]}/next"}}' if more else "]}"
+        self._send(200, b'{"value":[', self.server.v1[number] if there else b"", link.encode())
 
     def _rows(self, name: str, number: int, words: set[str]) -> tuple[bytes, bool]:
         """The rows of a page, and whether there are more."""
@@ -137,7 +153,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, *parts: bytes) -> None:
         header = (
-            f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {sum(map(len, parts))}\r\n\r\n"
+            f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nDate: {formatdate(usegmt=True)}\r\n"
+            f"Content-Length: {sum(map(len, parts))}\r\n\r\n"
         )
         self.connection.sendall(header.encode() + parts[0])
         for part in parts[1:]:

@@ -36,7 +36,9 @@ log = logging.getLogger(__name__)
 
 FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 EXPORT_FROM = 10_000  # products
-FRAME = 1_000  # entities that are turned at once: enough to be fast, few enough for reading and turning to overlap
+# What is turned at once: enough to be fast, for a frame costs a third of a second however small it is; little enough
+# for memory and for reading and turning to overlap.
+FRAME, FRAME_BYTES = 4_000, 32 << 20
 WIDEST, SHORTEST = timedelta(days=4096), timedelta(hours=1)  # of a slice
 QUIET, FULL = 5, 40  # pages of a slice: after no more the next one is twice as wide, after more half as wide
 LONGEST_FILTER = 1_400  # bytes of the filters that name keys: an address may have some 2,000
@@ -461,16 +463,17 @@ class Reading(Client):
 
 
 def _frames(found: Iterator[tuple[datetime, Split]]) -> Iterator[list[tuple[datetime, Split]]]:
-    """Pages together, up to FRAME entities or a little more; what has been read before an error, too."""
+    """Pages together, up to a frame or a little more; what has been read before an error, too."""
     frame: list[tuple[datetime, Split]] = []
-    size = 0
+    size = length = 0
     try:
         for each in found:
             frame.append(each)
             size += len(each[1].records)
-            if size >= FRAME:
+            length += sum(len(bytes(raw)) for raw in each[1].records)
+            if size >= FRAME or length >= FRAME_BYTES:
                 yield frame
-                frame, size = [], 0
+                frame, size, length = [], 0, 0
     except Exception:
         if frame:
             yield frame
