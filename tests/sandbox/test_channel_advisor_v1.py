@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -363,6 +364,12 @@ class TestAccess:
         assert answers[2].content == b""
         assert "Retry-After" not in answers[2].headers
         assert not [name for name in answers[0].headers if name.lower().startswith("x-ratelimit")]
+
+    def test_five_requests_at_once_are_let_through(self, shop: Caller) -> None:
+        shop.fault("slow", "/v1/Sites", times=6, seconds=1)
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(lambda _: shop.send("GET", "/v1/Sites"), range(6)))
+        assert sorted(answer.status_code for answer in answers) == [200] * 5 + [429]
 
     def test_a_denied_request_with_200_and_other_faults_hit_v1_too(self, shop: Caller) -> None:
         shop.fault("denied_200", "/v1/Orders")

@@ -7,6 +7,7 @@ of the store answered to one query is remembered until the store changes.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -130,16 +131,18 @@ class Memory:
         self.lines = Lines()
         self.is_own = False  # the setting `updated: own`
         self._found: OrderedDict[Any, tuple[int, list[tuple[Id, Any]]]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def recall(self, key: Any, version: int) -> list[tuple[Id, Any]] | None:
         kept = self._found.get(key)
         return kept[1] if kept and kept[0] == version else None
 
     def keep(self, key: Any, version: int, found: list[tuple[Id, Any]]) -> None:
-        self._found[key] = (version, found)
-        self._found.move_to_end(key)
-        while len(self._found) > REMEMBERED:
-            self._found.popitem(last=False)
+        with self._lock:
+            self._found[key] = (version, found)
+            self._found.move_to_end(key)
+            while len(self._found) > REMEMBERED:
+                self._found.popitem(last=False)
 
 
 class _Turned:
