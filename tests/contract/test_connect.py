@@ -110,8 +110,7 @@ def test_a_right_connection_has_no_red_check_and_nothing_is_changed(system: str,
     assert digest(control) == before
     sent = control.call("GET", "requests")
     others = {each for each in sent if not each.startswith(READS)}
-    # The one POST asks for the mark of order 0, which does not exist; the digest shows that it did nothing.
-    assert others == ({"POST /v2/orders/{ChannelAdvisorOrderID}/exported"} if system == CHANNEL else set())
+    assert others == set()
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -267,9 +266,90 @@ def test_a_login_without_the_right_to_export_is_found(controls: dict[str, Contro
     assert {each["ExportedDate"] for each in controls[CHANNEL].documents("order") if "ExportedDate" in each} <= {None}
 
 
+def test_where_the_token_does_not_tell_its_scopes_the_mark_of_no_order_is_asked_for(
+    controls: dict[str, Control],
+) -> None:
+    fault(controls[CHANNEL], "not_found", "/oauth2/identity")
+    before = digest(controls[CHANNEL])
+    for refresh, found in (
+        ("sandbox-refresh", "it would be set."),
+        ("sandbox-refresh-readonly", "the token may read orders, and not mark or change them."),
+    ):
+        checks = tried(connection(controls, refresh=refresh))
+        assert checks["export"].found == f"Asked for the mark of an order that does not exist: {found}"
+        assert checks["scopes"].state == "ok"
+        assert (red(checks) == set()) == (refresh == "sandbox-refresh")
+    assert digest(controls[CHANNEL]) == before
+    sent = controls[CHANNEL].call("GET", "requests")
+    assert {each for each in sent if not each.startswith(READS)} == {"POST /v2/orders/{ChannelAdvisorOrderID}/exported"}
+    assert red(tried(connection(controls, refresh="sandbox-refresh-orders"))) == {"scopes"}
+    assert red(tried(v1(controls, refresh="sandbox-refresh-readonly"))) == {"export"}
+
+
 def test_an_answer_to_the_question_of_the_mark_that_says_neither_is_no_right(controls: dict[str, Control]) -> None:
+    fault(controls[CHANNEL], "not_found", "/oauth2/identity")
     fault(controls[CHANNEL], "error_before", "/v2/orders/0/exported")
     assert "failed in POST /v2/orders/0/exported (500)" in tried(connection(controls))["export"].found
+
+
+# ---- the API v1 ----
+
+
+def v1(controls: dict[str, Control], **other: Any) -> Connection:
+    extra = {"api": "v1"} | other.pop("extra", {})
+    return connection(controls, extra=extra, **other)
+
+
+def test_a_right_account_of_the_api_v1_has_no_red_check_and_nothing_is_asked_for_but_reads(
+    controls: dict[str, Control],
+) -> None:
+    before = digest(controls[CHANNEL])
+    checks = tried(v1(controls))
+    assert {name: one.found for name, one in checks.items() if one.state != "ok"} == {}
+    assert digest(controls[CHANNEL]) == before
+    assert {each for each in controls[CHANNEL].call("GET", "requests") if not each.startswith(READS)} == set()
+    assert checks["scopes"].found == "The token has inventory orders."
+    assert checks["export"].found == "The token's scopes are inventory orders: it would be set."
+    assert "has no listings" in checks["ability:listings"].found
+    assert "resource:listings" not in checks
+    facts = {one.found for name, one in checks.items() if name.startswith("fact:")}
+    assert "Orders can be asked for by their exported mark." in facts
+
+
+def test_what_an_account_of_the_api_v1_lacks_is_read_from_its_token(controls: dict[str, Control]) -> None:
+    checks = tried(v1(controls, refresh="sandbox-refresh-orders"))
+    assert red(checks) == {"scopes"}
+    assert checks["scopes"].found == "The token lacks the scope inventory."
+    checks = tried(v1(controls, refresh="sandbox-refresh-readonly"))
+    assert red(checks) == {"export"}
+    assert checks["export"].found == (
+        "The token's scopes are inventory.readonly orders.readonly: the token may read orders, and not mark or change "
+        "them."
+    )
+    assert {each for each in controls[CHANNEL].call("GET", "requests") if not each.startswith(READS)} == set()
+
+
+def test_profiles_of_the_api_v1_are_those_of_the_authorisation(controls: dict[str, Control]) -> None:
+    one = tried(v1(controls, extra={"profile_id": 99}))["profiles"]
+    assert one.found == "The connection names profile 99; the authorisation covers 12345678."
+    two = tried(v1(controls, refresh="sandbox-refresh-two-profiles"))["profiles"]
+    assert two.found == "The authorisation covers several profiles (12345678, 12345679), and none is chosen."
+    chosen = v1(controls, refresh="sandbox-refresh-two-profiles", extra={"profile_id": 12345679})
+    assert tried(chosen)["profiles"].state == "ok"
+
+
+def test_faults_of_the_api_v1_are_found_two_at_once(controls: dict[str, Control]) -> None:
+    fault(controls[CHANNEL], "clock_off", minutes=7)
+    fault(controls[CHANNEL], "web_page", "/v1/Fulfillments")
+    fault(controls[CHANNEL], "not_found", "/v1/DistributionCenters")
+    checks = tried(v1(controls))
+    assert red(checks) == {"clock", "resource:shipping", "resource:distribution-centers"}
+    assert checks["resource:shipping"].found.startswith('/v1/Fulfillments is answered with a web page "Sign in"')
+    assert checks["resource:distribution-centers"].found == "GET /v1/DistributionCenters does not exist (404)."
+    controls[CHANNEL].call("DELETE", "faults")
+    fault(controls[CHANNEL], "grant_expired")
+    assert red(tried(v1(controls))) == {"refresh_token"}
+    assert red(tried(v1(controls, secret="wrong"))) & {"credentials", "refresh_token"}
 
 
 # ---- the way ----

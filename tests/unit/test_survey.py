@@ -167,3 +167,19 @@ def test_a_field_that_the_contract_requires_and_that_does_not_come_is_named() ->
     record = order()
     del record["ImportDate"]
     assert open_(orders(record)) == {"contract:channel_advisor.orders:ImportDate:required"}
+
+
+def test_unknown_fields_of_another_api_are_those_of_its_own_entity_and_what_cannot_be_made_is_counted() -> None:
+    received = {"ID": 7, "Novelty": "of Ada", "Items@odata.nextLink": "x", "Items": [{"ID": 1, "Colour": "red"}]}
+    one = Sample(
+        declared("channel_advisor")["orders"], (order(),), received=(received, {"ID": 8, "Novelty": None}),
+        received_as=("channel_advisor_v1", "Order"), unmade={("TotalPrice", "does_not_add_up", "Ask somebody."): 3},
+    )  # fmt: skip
+    findings = found(one)
+    assert open_(findings) == {
+        "unknown_field:channel_advisor.orders:Novelty", "unknown_field:channel_advisor.orders:Items.Colour",
+        "unmade:channel_advisor.orders:does_not_add_up:TotalPrice",
+    }  # fmt: skip
+    assert findings["unknown_field:channel_advisor.orders:Novelty"].records == 2
+    assert findings["unmade:channel_advisor.orders:does_not_add_up:TotalPrice"].records == 3
+    assert "Ada" not in repr(findings)

@@ -172,12 +172,7 @@ def _profiles(lists: Lists, readable: Collection[str], listed: Sequence[int], fo
     """The profiles of the authorisation, and whether the connection's is one of them."""
     connection = lists.client.connection
     chosen, where = profiles_of(connection), f"profile_id in the extra of {connection.variable}"
-    rows = [row for path in WITH_PROFILE if path in readable for row in lists.rows(path)]
-    seen = {number for row in rows if isinstance(number := row.get("ProfileID"), int)}
-    if not listed:  # the first rows may be of others than the chosen one
-        paths = [path for path in WITH_PROFILE if path in readable]
-        seen |= {number for number in set(chosen) - seen if any(lists.has(path, profileId=number) for path in paths)}
-    have = sorted({*listed, *seen})
+    have = sorted(set(listed) or _profiles_of_rows(lists, readable, chosen))
     found.profiles = [Profile(number) for number in have]
     listing = ", ".join(map(str, have))
     if not have:
@@ -197,6 +192,15 @@ def _profiles(lists: Lists, readable: Collection[str], listed: Sequence[int], fo
         )  # fmt: skip
     more = f", of {len(have)} that the authorisation covers ({listing})" if len(have) > 1 else ""
     return ok("profiles", f"{', '.join(map(str, chosen)) or listing}{more}.")
+
+
+def _profiles_of_rows(lists: Lists, readable: Collection[str], chosen: Sequence[int]) -> set[int]:
+    """The profiles that rows name, where the token does not tell its own. The first rows may be of others than the
+    chosen one, so that it is asked for by itself."""
+    paths = [path for path in WITH_PROFILE if path in readable]
+    rows = [row for path in paths for row in lists.rows(path)]
+    seen = {number for row in rows if isinstance(number := row.get("ProfileID"), int)}
+    return seen | {number for number in set(chosen) - seen if any(lists.has(path, profileId=number) for path in paths)}
 
 
 def _export(client: ChannelAdvisor, scopes: frozenset[str] | None, lacking: Collection[str]) -> Check:

@@ -33,6 +33,16 @@ def of(sample: Sample) -> Iterator[Finding]:
         unknown.update(set(_unknown(record, document, "")))
         seen |= set(_seen(record, document, ""))
     read = _reads(sample)
+    if sample.received_as:
+        entity = contracts.document(*sample.received_as)
+        unknown = Counter()  # of the entity: the documents are our own
+        for received in sample.received:
+            unknown.update(set(_unknown(received, entity, "")))
+    for (field, rule, do), count in sorted(sample.unmade.items()):
+        yield Finding(
+            f"unmade:{sample.name}:{rule}:{field}", "open", sample.name, field, "", count,
+            f"No document could be made of records, by the rule {rule} of {field or 'the record'}.", do,
+        )  # fmt: skip
     for (field, code), count in sorted(broken.items()):
         yield Finding(
             f"contract:{sample.name}:{field}:{code}", "open", sample.name, field, "", count,
@@ -47,7 +57,7 @@ def of(sample: Sample) -> Iterator[Finding]:
             f"{field} is not in the contract.",
             "Decide whether it matters. If so, add it to the contract and map it; if not, say so: `crossdock map "
             "--decide NAME --because ...`.",
-            f"include/contracts/{sample.resource.contract}.yaml",
+            f"include/contracts/{sample.received_as[0] if sample.received_as else sample.resource.contract}",
         )  # fmt: skip
     if sample.records:
         for field in sorted(set(read) - seen):
@@ -67,8 +77,10 @@ def _broken(refusal: Refusal) -> str:
 
 
 def _unknown(record: Mapping[str, Any], document: Document, prefix: str) -> Iterator[str]:
-    """Paths that the contract does not name."""
+    """Paths that the contract does not name; a name with an @ is about another one."""
     for name, value in record.items():
+        if "@" in name:
+            continue
         path = f"{prefix}{name}"
         field = document.fields.get(path)
         if field is None:

@@ -6,10 +6,10 @@ request that changes something.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -21,6 +21,7 @@ from crossdock.mapping.contracts import Document
 from crossdock.services.connect.lists import declared, read_by_flows
 from crossdock.services.personal import masked
 from crossdock.systems.channel_advisor import Abilities, ChannelAdvisor
+from crossdock.systems.paging import Page
 from crossdock.systems.tims import Tims
 
 BACK = (1, 7, 30, 365)  # days to go back for enough records; then from the beginning
@@ -31,11 +32,16 @@ _any = msgspec.json.Decoder()
 
 @dataclass(frozen=True)
 class Sample:
-    """Records of a list. `error`: why it could not be read, as two sentences."""
+    """Records of a list. `error`: why it could not be read, as two sentences. Of a channel whose API is not the
+    contract's: `received`, what the records were made of, as `received_as` (contract and schema), and `unmade`, how
+    many could not be made a record, by field, rule and what to do."""
 
     resource: Resource
     records: tuple[Mapping[str, Any], ...]
     error: str = ""
+    received: tuple[Mapping[str, Any], ...] = ()
+    received_as: tuple[str, str] | None = None
+    unmade: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -60,25 +66,42 @@ def samples(client: ChannelAdvisor | Tims, count: int) -> Iterator[Sample]:
     for path, resource in sorted(declared(system).items()):
         if path in wanted:
             try:
-                yield Sample(resource, tuple(_newest(client, resource, count)))
+                yield _newest(client, resource, count)
             except CrossdockError as error:
                 yield Sample(resource, (), str(error))
 
 
-def _newest(client: ChannelAdvisor | Tims, resource: Resource, count: int) -> list[Mapping[str, Any]]:
+def _newest(client: ChannelAdvisor | Tims, resource: Resource, count: int) -> Sample:
     if resource.single and isinstance(client, Tims):
-        return [_any.decode(client.document(resource.path))]
+        return Sample(resource, (_any.decode(client.document(resource.path)),))
     if resource.path in WHOLE:
-        return [_any.decode(raw) for page in client.pages(resource.path) for raw in page.records]
-    found: list[Mapping[str, Any]] = []
+        return _of_pages(client, resource, client.pages(resource.path), None)
+    found = Sample(resource, ())
     first = next(client.pages(resource.path, limit=1), None)
-    if first is None or not first.records:
+    if first is None or not (first.records or first.unmade):
         return found
     for days in (*BACK, None):
         since = None if days is None else first.server_time - timedelta(days=days)
         pages = client.pages(resource.path, since=since, limit=min(PAGE, count))
-        rows = (_any.decode(raw) for page in pages for raw in page.records)
-        found = [row for row in islice(rows, count) if isinstance(row, dict)]
-        if len(found) >= count:
+        found = _of_pages(client, resource, pages, count)
+        if len(found.records) + sum(found.unmade.values()) >= count:
             break
     return found
+
+
+def _of_pages(client: ChannelAdvisor | Tims, resource: Resource, pages: Iterable[Page], count: int | None) -> Sample:
+    """The first `count` records of pages (None: all), and what they were made of."""
+    records: list[Mapping[str, Any]] = []
+    received: list[Mapping[str, Any]] = []
+    unmade: Counter[tuple[str, str, str]] = Counter()
+    for page in pages:
+        records += [row for row in map(_any.decode, page.records) if isinstance(row, dict)]
+        received += map(_any.decode, page.received or ())
+        unmade.update((one.field, one.rule, one.do) for one in page.unmade)
+        if count is not None and len(records) + unmade.total() >= count:
+            break
+    schema = None if isinstance(client, Tims) else client.received_as(resource.path)
+    return Sample(
+        resource, tuple(records[:count]), received=tuple(received[:count]) if schema else (), received_as=schema,
+        unmade=unmade,
+    )  # fmt: skip

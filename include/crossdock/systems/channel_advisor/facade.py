@@ -126,6 +126,10 @@ class Facade:
         """Sets the exported mark. Idempotent."""
         self.call("POST", f"/v2/orders/{segment(order_id)}/exported", repeatable=True)
 
+    def received_as(self, resource: str) -> tuple[str, str] | None:
+        """None: what is received is the document."""
+        return None
+
     def facts(self) -> list[str]:
         """Nothing: its contract says all."""
         return []

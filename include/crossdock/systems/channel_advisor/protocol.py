@@ -100,6 +100,9 @@ class ChannelAdvisor(Protocol):
     def mark_exported(self, order_id: str) -> None:
         """Sets the exported mark. Idempotent."""
 
+    def received_as(self, resource: str) -> tuple[str, str] | None:
+        """Contract and schema of what `Page.received` of a list holds; None where that is the document itself."""
+
     def facts(self) -> list[str]:
         """What is not certain of the API, as it is on this account: sentences for people."""
 

@@ -40,7 +40,8 @@ def _orders(get: Get, chosen: dict[str, Any]) -> Iterator[str]:
     truncated = [len(order.get("Items") or ()) for order in orders if f"Items{CUT}" in order]
     longest = max((len(order.get("Items") or ()) for order in orders), default=0)
     if truncated:
-        yield f"Lists within an order are cut at {max(truncated)} rows (documented: {NESTED}); such orders are read again."
+        most = max(truncated)
+        yield f"Lists within an order are cut at {most} rows (documented: {NESTED}); such orders are read again."
     elif longest > NESTED:
         yield f"Lists within an order are not cut at {NESTED} rows: one of {longest} has come whole."
     undated = sum(order.get("UpdatedDateUtc") is None for order in orders)

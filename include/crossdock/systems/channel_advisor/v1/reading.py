@@ -25,6 +25,7 @@ import msgspec
 from crossdock.config import did_you_mean
 from crossdock.errors import ConfigError, RecordRejected
 from crossdock.keys import segment
+from crossdock.mapping import language
 from crossdock.pool import Pool
 from crossdock.rules import settings as site_settings
 from crossdock.rules.v1_orders import Account
@@ -170,6 +171,11 @@ class Reading(Client):
         else:
             found = (each for some in more for each in self._window(one, since, before, some))
         return self._made(one, found)
+
+    def received_as(self, resource: str) -> tuple[str, str] | None:
+        """The entity of v1 that the documents of a list are made of."""
+        one = LISTS.get(resource)
+        return language.load(f"{documents.FOLDER}/{one.kind}").source if one else None
 
     def record(self, resource: str, key: str) -> bytes:
         """The JSON of one record, of an entity or of those of a return. RecordRejected(status=404) when there is none,
