@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from crossdock import flows
+from crossdock.cli.app import app
 from crossdock.errors import ConfigError, NotAllowed, OutcomeUnknown
 from crossdock.services import configuration, go_live, people, shadow
 from crossdock.steps import modes
@@ -318,3 +320,25 @@ def test_only_who_may_publish_changes_a_mode_and_it_is_on_record(launched: Shop)
     rows = shop.environment.query("SELECT who, action, subject, detail FROM ops.audit ORDER BY id DESC LIMIT 1")
     assert [tuple(row) for row in rows] == [("ada", "go-live launch", "orders", {"from": "2026-12-01", "cap": 20})]
     assert go_live.badge(()) == ""
+
+
+def test_the_commands_launch_release_go_back_and_say_so(launched: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = launched
+    monkeypatch.setenv("AIRFLOW_CONN_CROSSDOCK", shop.environment.database_url)
+
+    def command(*words: str) -> str:
+        result = CliRunner().invoke(app, list(words))
+        assert result.exit_code == 0, (words, result.output, result.exception)
+        return " ".join(result.output.split())
+
+    assert "Shadow mode: orders. Nothing of this is written" in command("status")
+    assert isinstance(CliRunner().invoke(app, ["launch", "orders"]).exception, ConfigError)
+    assert "at most 2 records at first" in command("launch", "orders", "--from", "2011-01-01", "--cap", "2")
+    assert "Live from 2011-01-01, 0 of the first 2 records sent" in command("status")
+    assert "Release of orders" in command("launch", "orders", "--release")
+    assert "Shadow mode for orders" in command("shadow", "orders")
+    assert "Shadow mode for orders, " in command("shadow", "all")
+    with shop.environment.runtime() as runtime, runtime.engine.begin() as connection:
+        modes_now = go_live.all_modes(connection)
+        assert go_live.badge(go_live.in_shadow()).startswith("Shadow mode: all flows.")
+    assert {one.flow for one in modes_now if not one.shadow} == {"payouts"}
