@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -70,6 +71,17 @@ def test_the_migration_makes_exactly_the_tables_that_the_code_names(engine):
         )
         differences = [d for d in compare_metadata(context, metadata) if "crossdock_version" not in str(d)]
     assert differences == []
+
+
+def test_a_record_of_a_dialect_is_kept_with_what_it_was_made_of_byte_by_byte(engine):
+    made, plain = record("1", b'{"OrderStatus":"New"}'), record("2", b"{}")
+    received = b'{"CheckoutStatus": "Completed",  "Note": "\\u0000 \xc3\xa9"}'
+    with engine.begin() as connection:
+        assert stored(connection, [replace(made, received=received), plain]) == []
+        assert raw.received(connection, raw_orders, *made.pair) == received
+        assert raw.received(connection, raw_orders, *plain.pair) is None
+        packed = connection.scalar(sa.select(raw_orders.c.received).where(raw_orders.c.key == "1"))
+    assert packed != received
 
 
 def test_a_database_with_data_keeps_its_reads_batches_and_letters_under_their_new_names(postgres_url: str):
