@@ -15,8 +15,9 @@ from sandbox.channel_advisor_v1.server import ChannelAdvisor
 from sandbox.kernel.serve import serve
 from sandbox.kernel.system import System
 from sandbox.tims.server import Tims
+from sandbox.tims_legacy.server import LegacyTims
 
-SERVERS: dict[str, Callable[..., System]] = {"channel_advisor": ChannelAdvisor, "tims": Tims}
+SERVERS: dict[str, Callable[..., System]] = {"channel_advisor": ChannelAdvisor, "tims": Tims, "tims_legacy": LegacyTims}
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([__name__])
 

@@ -16,18 +16,22 @@ from typing import Any
 from unittest.mock import patch
 
 import msgspec
+import pytest
 
 from crossdock import flows
 from crossdock.steps.extract import Window, extract
 from crossdock.steps.run_batches import run_batches
 from crossdock.store import dead_letters, deliveries
 from crossdock.store.batches import Counts
-from integration import builders
+from integration import builders, stock_oracle
 from integration.builders import ITEM, forward, line
+from integration.bustle import ALL
+from integration.environment import adapt, found_environment
 from integration.test_order_to_cash import Killed, Market
 from sandbox.control import SYSTEMS
 
-WRITES = {"tims": ("/api/v1/*",), "channel_advisor": ("/v1/*", "/v2/*")}  # paths of each system, but for its tokens
+# Paths of each system, but for its tokens.
+WRITES = {"tims": ("/api/v1/*", "/erp/v3/*"), "channel_advisor": ("/v1/*", "/v2/*")}
 STOCKED = 60  # orders that are in TIMS before the first test
 OWN_BOOK = ("ref.settlement",)
 STAMPS = ("UpdatedDate", "ModifiedAt", "RowVersion")
@@ -159,6 +163,32 @@ class Shop(Market):
         forward(self.environment, self.environment.now + timedelta(seconds=10))
         window = Window(self.environment.now - timedelta(days=2), self.environment.now)
         return self.environment.sync(window, flow=flow, kind="backfill", **more)
+
+
+@contextmanager
+def opened(
+    postgres_url: str, folders: pytest.TempPathFactory, name: str, *, api: str = "v2", legacy: bool = False
+) -> Iterator[Shop]:
+    """A shop that is open, with a configuration of its own. `api`: of the channel; `legacy`: its TIMS is the older
+    installation."""
+    with (
+        found_environment(
+            postgres_url, name, folders.mktemp("environment"), skus=ALL, api=api, legacy=legacy
+        ) as environment,
+        pytest.MonkeyPatch.context() as monkeypatch,
+    ):
+        environment.inbox = folders.mktemp("inbox")
+        config = folders.mktemp("config")
+        # Without a margin: units that are held until a minute of real time has gone would be offered between two runs.
+        stock_oracle.configure(monkeypatch, config, margin_seconds=0)
+        sites = config / "config" / "sites.yaml"
+        sites.write_text(sites.read_text().replace("channel: Web Shop\n", "channel: Web Shop\n    prepaid: yes\n"))
+        if legacy:
+            adapt(config / "config")
+        forward(environment, environment.now + timedelta(days=1, hours=10))
+        shop = Shop(environment)
+        shop.open()
+        yield shop
 
 
 def made(shop: Shop, flow: str) -> Made:

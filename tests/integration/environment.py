@@ -30,9 +30,12 @@ from crossdock.store.batches import Counts
 from crossdock.systems.connections import Connection, parse
 from sandbox import world
 from sandbox.control import SYSTEMS, Control
+from sandbox.tims_legacy import server as tims_legacy
+from sandbox.world import TIMS
 from sandbox_servers import serving
 
 ORDERS = flows.get("orders")
+LEGACY = {"conn_type": "http", "login": tims_legacy.LOGIN, "password": tims_legacy.PASSWORD}
 PLENTY = 1_000_000  # requests a minute
 PAUSE = 0.02  # seconds until a request that failed is sent again; doubles with each try
 
@@ -148,6 +151,11 @@ def own_config(folder: Path) -> Path:
     return made
 
 
+def adapt(folder: Path) -> None:
+    """Makes a configuration one for the older TIMS."""
+    shutil.copyfile(Path(tims_legacy.__file__).with_name("tims.yaml"), folder / "tims.yaml")
+
+
 @contextmanager
 def unhurried(folder: Path) -> Iterator[None]:
     """Uses such a configuration until the block ends."""
@@ -211,14 +219,22 @@ def _reference_folder(skus: frozenset[str] = frozenset()) -> TemporaryDirectory[
 
 @contextmanager
 def found_environment(
-    postgres_url: str, name: str, folder: Path, skus: frozenset[str] = frozenset(), api: str = "v2"
+    postgres_url: str,
+    name: str,
+    folder: Path,
+    skus: frozenset[str] = frozenset(),
+    api: str = "v2",
+    *,
+    legacy: bool = False,
 ) -> Iterator[Environment]:
     """An environment on the evening before the first day of trade: reference data are there, no order yet. Its systems
-    let any number of requests through. `skus`: its only goods; `api`: which of its APIs the channel is spoken to by."""
+    let any number of requests through. `skus`: its only goods; `api`: which of its APIs the channel is spoken to by;
+    `legacy`: TIMS is the older installation, which the test's configuration has to be adapted to."""
     shutil.copytree(_reference_folder(skus).name, folder, dirs_exist_ok=True)
     with ExitStack() as stack:
         url = stack.enter_context(fresh_database(postgres_url, name))
-        urls = {system: stack.enter_context(server(system, folder)) for system in SYSTEMS}
+        served = {system: f"{system}_legacy" if legacy and system == TIMS else system for system in SYSTEMS}
+        urls = {system: stack.enter_context(server(what, folder)) for system, what in served.items()}
         controls = {system: Control(system, at) for system, at in urls.items()}
         login = {"conn_type": "http", "login": "crossdock-sandbox", "password": "sandbox-secret"}
         extra = {
@@ -226,7 +242,10 @@ def found_environment(
             "tims": {"read_seconds": 3},
         }
         connections = {
-            system: parse(system, json.dumps({**login, "host": at, "extra": extra[system]}))
+            system: parse(
+                system,
+                json.dumps({**(LEGACY if served[system] != system else login), "host": at, "extra": extra[system]}),
+            )
             for system, at in urls.items()
         }
         for control in controls.values():

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
 from itertools import count
 
 import pytest
 
 from crossdock import flows
 from crossdock.settings import PROJECT
-from integration import stock_oracle
-from integration.battery import Shop, made
-from integration.builders import forward, persist
-from integration.bustle import ALL
-from integration.environment import found_environment
+from integration.battery import Shop, made, opened
+from integration.builders import persist
 
 pytestmark = pytest.mark.slow
 _runs = count(1)
@@ -41,21 +37,8 @@ def _of_the_channel(api: str, request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="module")
 def shop(api: str, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    folder = tmp_path_factory.mktemp("environment")
-    with (
-        found_environment(postgres_url, f"battery_{api}", folder, skus=ALL, api=api) as environment,
-        pytest.MonkeyPatch.context() as monkeypatch,
-    ):
-        environment.inbox = tmp_path_factory.mktemp("inbox")
-        forward(environment, environment.now + timedelta(days=1, hours=10))
-        config = tmp_path_factory.mktemp("config")
-        # Without a margin: units that are held until a minute of real time has gone would be offered between two runs.
-        stock_oracle.configure(monkeypatch, config, margin_seconds=0)
-        sites = config / "config" / "sites.yaml"
-        sites.write_text(sites.read_text().replace("channel: Web Shop\n", "channel: Web Shop\n    prepaid: yes\n"))
-        opened = Shop(environment)
-        opened.open()
-        yield opened
+    with opened(postgres_url, tmp_path_factory, f"battery_{api}", api=api) as found:
+        yield found
 
 
 @pytest.mark.parametrize("flow", flows.all_flows())
