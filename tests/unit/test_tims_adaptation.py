@@ -120,6 +120,17 @@ def test_a_row_version_that_is_not_there_is_the_time_of_the_last_change() -> Non
     assert first < second
 
 
+def test_the_later_of_two_changes_within_a_second_is_the_newer_version() -> None:
+    translation = Translation(GERMAN)
+    shape = translation.shape("SalesOrder")
+    first, second = (
+        translation.dated(shape.to_contract({"changed_on": "2011-01-04 11:00:00", "revision": str(version)}))
+        for version in (9, 10)
+    )
+    assert times.read(first["ModifiedAt"]) < times.read(second["ModifiedAt"])
+    assert times.read(second["ModifiedAt"]).replace(microsecond=0) == datetime(2011, 1, 4, 10, tzinfo=UTC)
+
+
 def test_a_value_without_a_field_there_is_refused_and_not_lost() -> None:
     shape = Translation(Adaptation(documents={"SalesOrder": {"LineItems.KitParentSKU": ""}})).shape("SalesOrderCreate")
     assert shape.to_here({"LineItems": [{"SKU": "A", "KitParentSKU": None}]}) == {"LineItems": [{"SKU": "A"}]}
@@ -212,7 +223,7 @@ class Moving:
             for n in self.changes.sample(sorted(self.rows), 2):
                 self.now += timedelta(seconds=1)
                 self.rows[n] = self.now
-        rows = [Row(msgspec.Raw(b"%d" % n), f"{n} {at}", at) for at, n in found]
+        rows = [Row(msgspec.Raw(b"%d" % n), b"", f"{n} {at}", at) for at, n in found]
         return rows, self.now
 
 
@@ -238,7 +249,9 @@ def test_rows_of_a_list_that_rests_come_once() -> None:
 
     def page(since: datetime | None, number: int) -> tuple[list[Row], datetime]:
         listed = [(moment, n) for n, moment in enumerate(at) if since is None or moment >= since]
-        rows = [Row(msgspec.Raw(b"%d" % n), str(n), moment) for moment, n in listed[number * 10 : number * 10 + 10]]
+        rows = [
+            Row(msgspec.Raw(b"%d" % n), b"", str(n), moment) for moment, n in listed[number * 10 : number * 10 + 10]
+        ]
         return rows, START
 
     reading, found, place = Numbered(page, None, 10), [], "first"

@@ -55,11 +55,12 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One page as read: its records, its clock, and the next link or cursor."""
+    """One page as read: its records, its clock, and the next link or cursor. `received`: as in `Page`."""
 
     records: list[msgspec.Raw]
     server_time: datetime
     next: str | None
+    received: list[bytes] | None = None
 
 
 def follow(fetch: Callable[[str | None], Split], connection: Connection, what: str, limits: Limits) -> Iterator[Page]:
@@ -86,7 +87,7 @@ def follow(fetch: Callable[[str | None], Split], connection: Connection, what: s
                 break
             log.warning("%s Page %d is asked for again.", problem.message, number)
             time.sleep(min(limits.first_pause_seconds, limits.longest_pause_seconds))
-        yield Page(split.records, split.server_time, number)
+        yield Page(split.records, split.server_time, number, split.received)
         if problem:
             raise problem
         place = split.next

@@ -41,7 +41,7 @@ from crossdock.systems.tims import contract
 from crossdock.systems.tims.adaptation import FILE, Adaptation, Login
 from crossdock.systems.tims.client import Operation, Result, Tims, encode, path_of
 from crossdock.systems.tims.contract import Reference
-from crossdock.systems.tims.numbered import Numbered, Row
+from crossdock.systems.tims.numbered import Numbered, Row, split_of
 from crossdock.systems.tims.translation import Translation, dig
 
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -113,7 +113,7 @@ class Adapted(Tims):
 
         def by_cursor(place: str | None) -> Split:
             rows, listed = ask(since, place)
-            return Split([row.record for row in rows], listed.server_time, listed.next)
+            return split_of(rows, listed.server_time, listed.next)
 
         def by_number(start: datetime | None, number: int) -> tuple[list[Row], datetime]:
             place = lists.first + number if lists.paging == "page" else number * size
@@ -146,11 +146,11 @@ class Adapted(Tims):
             document = self.translation.shape(call.operation.gives).to_contract(_any.decode(raw))
             modified = times.read(document["ModifiedAt"])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return Row(raw, str(bytes(raw)), None)
+            return Row(raw, bytes(raw), str(bytes(raw)), None)
         except (KeyError, ValueError, TypeError):
-            return Row(msgspec.Raw(_encode(document)), str(bytes(raw)), None)
+            return Row(msgspec.Raw(_encode(document)), bytes(raw), str(bytes(raw)), None)
         name = "|".join(str(document.get(one)) for one in (call.operation.key, "ModifiedAt", "RowVersion"))
-        return Row(msgspec.Raw(_encode(document)), name, modified)
+        return Row(msgspec.Raw(_encode(self.translation.dated(document))), bytes(raw), name, modified)
 
     def record(self, resource: str, key: str) -> bytes:
         return self.document(f"{resource}/{segment(key)}")
@@ -226,7 +226,7 @@ class Adapted(Tims):
                 continue
             answer = answers[one.sent.id]
             shape = self.translation.shape(one.call.operation.gives)
-            body = answer.body if answer.error is not None else shape.to_contract(answer.body)
+            body = answer.body if answer.error is not None else self.translation.dated(shape.to_contract(answer.body))
             if isinstance(answer.error, RecordRejected):
                 self._name(one.call, answer.error)
             results.append(Result(answer.status, body, answer.headers, answer.error))
@@ -407,7 +407,8 @@ class Adapted(Tims):
     def _gives(self, call: Call) -> Callable[[Answer], Any]:
         """Reads the document of an answer, by the contract."""
         shape = self.translation.shape(call.operation.gives)
-        return lambda answer: shape.to_contract(paging.decode(answer, _any)) if answer.content else None
+        dated = self.translation.dated
+        return lambda answer: dated(shape.to_contract(paging.decode(answer, _any))) if answer.content else None
 
     def _result(self, call: Call) -> Callable[[Answer], Result]:
         gives = self._gives(call)
@@ -508,12 +509,11 @@ def _below(members: Mapping[str, Any], path: str) -> Any:
 
 def _only(page: Page, kept: Mapping[str, Any]) -> Page:
     """A page's rows that have the given values."""
-    records = []
-    for raw in page.records:
-        document = _any.decode(raw)
-        if all(document.get(name) in (value, None) for name, value in kept.items()):
-            records.append(raw)
-    return Page(records, page.server_time, page.number)
+    documents = [_any.decode(raw) for raw in page.records]
+    mine = [all(one.get(name) in (value, None) for name, value in kept.items()) for one in documents]
+    records = [raw for raw, is_mine in zip(page.records, mine, strict=True) if is_mine]
+    received = [one for one, is_mine in zip(page.received or (), mine, strict=True) if is_mine]
+    return Page(records, page.server_time, page.number, received)
 
 
 def _date(answer: Answer) -> str:

@@ -21,10 +21,11 @@ from crossdock.systems.paging import Split
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: by the contract, what tells it from others and its own other versions, and when it changed last (None
-    where that cannot be read)."""
+    """One row: by the contract, as received, what tells it from others and its own other versions, and when it changed
+    last as the installation says it (None where that cannot be read)."""
 
     record: msgspec.Raw
+    received: bytes
     name: str
     modified: datetime | None
 
@@ -48,9 +49,9 @@ class Numbered:
         del place  # it is kept here
         rows, clock = self._ask(self._low, self._page)
         moments = [row.modified for row in rows if row.modified is not None]
-        records = [row.record for row in rows if row.name not in self._given]
+        new = [row for row in rows if row.name not in self._given]
         self._given.update(row.name for row in rows)
-        self._brought |= bool(records) and self._page > 0
+        self._brought |= bool(new) and self._page > 0
         last = moments[-1] if moments else self._low
         full = len(rows) >= self._size
         if full and last == self._low:
@@ -61,6 +62,11 @@ class Numbered:
             self._low, self._page, self._brought = last, 0, False
             self._given = {row.name for row in rows if row.modified == last}
         else:
-            return Split(records, clock, None)
+            return split_of(new, clock, None)
         self._places += 1
-        return Split(records, clock, str(self._places))
+        return split_of(new, clock, str(self._places))
+
+
+def split_of(rows: list[Row], clock: datetime, following: str | None) -> Split:
+    """A page of these rows."""
+    return Split([row.record for row in rows], clock, following, [row.received for row in rows])

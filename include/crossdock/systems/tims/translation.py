@@ -161,6 +161,16 @@ class Translation:
         }
         return forms.get(one.type, (_same, _same))
 
+    def dated(self, document: Any) -> Any:
+        """A document of an installation that tells the last change to the second only has its version in the parts of
+        the second: so the later one of two changes within a second is the newer one."""
+        if self.forms.resolution < timedelta(seconds=1) or not isinstance(document, dict):
+            return document
+        at, version = document.get("ModifiedAt"), document.get("RowVersion")
+        if isinstance(at, str) and len(at) == len("2011-01-31T13:05:09Z") and isinstance(version, int):
+            document["ModifiedAt"] = f"{at[:-1]}.{version % 1_000_000:06}Z"
+        return document
+
     def parameter(self, name: str, value: Any) -> Any:
         """A value of a filter as it is written here; a list each."""
         if isinstance(value, (list, tuple, set, frozenset)):
