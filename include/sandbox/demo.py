@@ -66,7 +66,7 @@ DAGS = (DAG, CLOSE, *OFFERS)
 LATER = tuple(sorted({path.stem for path in (PROJECT / "dags").glob("*.py")} - set(DAGS)))
 WEEK = timedelta(days=7)
 FORTNIGHT = timedelta(days=14)  # between two closes; parcels and settlements still come so long after the last day
-RUN_SECONDS = 300.0  # for one run; a day takes a few
+RUN_SECONDS = 900.0  # for one run; a day takes a few, a close more where TIMS takes one document a request
 POLL_SECONDS = 0.4  # each poll takes time of the api-server from the runs
 UNPAUSED_SECONDS = 10.0  # in which an unpaused DAG has started its run, if one is due
 DIFFERENCES = 20  # that are printed of a reconciliation
