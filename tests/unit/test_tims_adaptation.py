@@ -228,7 +228,7 @@ class Moving:
 
 
 @given(rows=st.integers(0, 60), moments=st.integers(1, 60), size=st.integers(1, 9), seed=st.integers(0, 10**6))
-@settings(max_examples=300)
+@settings(max_examples=1_000)
 def test_no_row_is_passed_over_while_rows_change(rows: int, moments: int, size: int, seed: int) -> None:
     moving = Moving(rows + 2, moments, random.Random(seed))
     reading = Numbered(lambda since, number: moving.page(since, number, size), None, size)

@@ -4,8 +4,8 @@ In: how to ask for one page. Out: pages of rows. Never: a page of a number that 
 
 A row that changes moves to the end of its list, and all rows behind it move up by one: the first row of the next page
 is then on the page that was read before. So the next page is asked for by time: from the last change that was read on,
-its first page; rows that were given out already are left out. Only rows of one and the same moment are read by number,
-and until a whole pass over them has brought nothing new.
+its first page; rows that were given out already are left out. Only rows of one and the same moment are read by number:
+then the page before is read once more, and where it is not as it was, the moment is read again from its first page.
 """
 
 from __future__ import annotations
@@ -41,25 +41,26 @@ class Numbered:
         self._ask, self._size = ask, size
         self._low, self._page = since, 0
         self._given: set[str] = set()  # rows of the moment `_low`
-        self._brought = False  # whether this pass over the moment `_low` has brought a new row on a later page
+        self._before: list[str] = []  # the page before, as it was read
         self._places = 0
 
     def fetch(self, place: str | None) -> Split:
         """The next page, without rows that were given out already."""
         del place  # it is kept here
         rows, clock = self._ask(self._low, self._page)
+        moved = self._page > 0 and [row.name for row in self._ask(self._low, self._page - 1)[0]] != self._before
+        self._before = [row.name for row in rows]
         moments = [row.modified for row in rows if row.modified is not None]
         new = [row for row in rows if row.name not in self._given]
-        self._given.update(row.name for row in rows)
-        self._brought |= bool(new) and self._page > 0
+        self._given.update(self._before)
         last = moments[-1] if moments else self._low
         full = len(rows) >= self._size
-        if full and last == self._low:
+        if moved:
+            self._page = 0
+        elif full and last == self._low:
             self._page += 1
-        elif self._page and self._brought:  # rows of this moment may have moved while it was read: once more
-            self._page, self._brought = 0, False
         elif full:
-            self._low, self._page, self._brought = last, 0, False
+            self._low, self._page = last, 0
             self._given = {row.name for row in rows if row.modified == last}
         else:
             return split_of(new, clock, None)
