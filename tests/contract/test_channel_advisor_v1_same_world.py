@@ -5,6 +5,7 @@ Two sandbox servers begin alike. Each write goes to both, among faults, and is t
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from decimal import Decimal
@@ -255,3 +256,19 @@ def test_nothing_ships_twice_whichever_request_fails(sides: Sides, kind: str, af
     assert {number: lines[number]["QuantityShipped"] for number in (101, 102, 201, 202)} == {
         101: 2, 102: 1, 201: 3, 202: 2,
     }  # fmt: skip
+
+
+def test_the_file_of_all_prices_holds_what_the_list_of_them_holds(sides: Sides) -> None:
+    begin(sides)
+    client, _ = sides["v1"]
+    extra = {**client.connection.extra, "export_from": 1}
+    by_list = [bytes(raw) for page in client.pages("prices") for raw in page.records]
+    with client_of(dataclasses.replace(client.connection, extra=extra), limits=LIMITS) as exporting:
+        by_file = [bytes(raw) for page in exporting.pages("prices") for raw in page.records]
+    assert len(by_list) == 2
+    assert list(map(_without_dates, by_file)) == list(map(_without_dates, by_list))
+
+
+def _without_dates(price: bytes) -> dict[str, Any]:
+    """A price without its date, of which the file has whole seconds."""
+    return {name: value for name, value in msgspec.json.decode(price).items() if name != "UpdatedDate"}

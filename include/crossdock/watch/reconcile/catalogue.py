@@ -136,7 +136,7 @@ def _quantity(quantity: dict[str, Any], rules: Rules) -> Iterable[Row]:
 def _sold(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
     """Sold units by SKU, as the channel takes them off its stock: of each line, and of each part of a bundle."""
     for line in order["OrderItems"] or ():
-        for number, one in enumerate((line, *(line["BundleComponents"] or ()))):
+        for number, one in enumerate((line, *(line.get("BundleComponents") or ()))):
             part = f"{order['ChannelAdvisorOrderID']}:{line['OrderItemID']}:{number}"
             yield Row(folded(one["SKU"] or ""), {"units": whole(one["Quantity"])}, order["UpdatedDate"], part=part)
 
@@ -231,9 +231,9 @@ def _product(product: dict[str, Any], rules: Rules) -> Iterable[Row]:
     images = sorted(product.get("Images") or (), key=lambda one: (len(one["PlacementName"]), one["PlacementName"]))
     weight = product.get("Weight")
     facts = {
-        "title": product["Title"],
-        "description": product["Description"] or "",
-        "brand": product["Brand"] or "",
+        "title": product.get("Title"),
+        "description": product.get("Description") or "",
+        "brand": product.get("Brand") or "",
         "code": _code(product.get("EAN") or product.get("UPC")),
         "weight": "" if weight is None else Decimal(weight).quantize(FOUR_PLACES, ROUND_HALF_UP),
         "images": [image["Url"] for image in images],

@@ -36,13 +36,13 @@ NOTHING = ""  # TIMS has no value and the buyer gives one
 
 
 def _buyer(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
-    who = order["CustomerInfo"] or {}
+    who = order.get("CustomerInfo") or {}
     site = rules.settings.site(order["SiteID"])
     if site.guests == "account" and not (who.get("CustomerID") or "").strip():
         return  # guests share one customer, who has contact details of his own
     if is_marketplaces(order) and not _named(order):
         return  # the order names no person, so there is nothing to compare
-    address = order["ShippingAddress"] or {}
+    address = order.get("ShippingAddress") or {}
     country = rules.places.country((address.get("Country") or "").strip(), address.get("PostalCode"))
     email = emails.normalise((who.get("Email") or "").strip())
     phone = phones.e164((who.get("Phone") or "").strip(), country)

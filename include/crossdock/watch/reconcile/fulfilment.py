@@ -227,7 +227,7 @@ INVOICES = Subject(
 
 def _return(given: dict[str, Any], rules: Rules) -> Iterable[Row]:
     decided = given["Status"] not in ("NewRma", "PendingReturn", "Rejected")
-    if decided and given["Status"] == "Closed" and given["RefundDate"] is None:
+    if decided and given["Status"] == "Closed" and given.get("RefundDate") is None:
         decided = False
     if decided and given["RefundTotal"]:
         facts = {"refund": amount(given["RefundTotal"]), "currency": given["Currency"]}

@@ -223,17 +223,17 @@ ORDERS_SUBJECT = Subject(
 def rounded_total(order: Document) -> Decimal | None:
     """TotalPrice as TIMS must have it: Quantity x UnitPrice rounded once per line, half away from zero, all else as
     given."""
-    if order["TotalPrice"] is None:
+    if order.get("TotalPrice") is None:
         return None
     total = Decimal(order["TotalPrice"])
     for line in order["OrderItems"]:
-        exact = Decimal(line["UnitPrice"] or 0) * line["Quantity"]
+        exact = Decimal(line.get("UnitPrice") or 0) * line["Quantity"]
         total += exact.quantize(CENT, ROUND_HALF_UP) - exact
     return total.quantize(CENT, ROUND_HALF_UP)
 
 
 def _total(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
-    facts = {"total": rounded_total(order), "currency": order["Currency"]}
+    facts = {"total": rounded_total(order), "currency": order.get("Currency")}
     yield Row(key_of(order), facts, order["UpdatedDate"])
 
 

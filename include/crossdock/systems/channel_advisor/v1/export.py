@@ -85,6 +85,8 @@ def _finished(client: Client, token: str) -> str:
             raise _bad(client, "it does not say how far the file is")
         status = str(job.get("Status"))
         if status in DONE and job.get("ResponseFileUrl"):
+            if status != DONE[0]:
+                log.warning("ProductExport: the file was made, but not without errors (%s).", status)
             return str(job["ResponseFileUrl"])
         if status in DONE or status in FAILED:
             raise _bad(client, f"the file was not made: {status}")
