@@ -49,6 +49,7 @@ ORDER, SKU, LETTER, UNKNOWN = "90000001", "SKU-000001", 1, "NO-SUCH-CODE"
 REPLAY = "900000000"  # of all open letters
 MONTH = f"{datetime.now(UTC).date().replace(day=1) - timedelta(days=1):%Y-%m}"
 PAYOUT = ("amazon_uk", "S1")
+YESTERDAY = f"{datetime.now(UTC).date() - timedelta(days=1)}"
 
 # What stands for the parameters of routes, by name; several: each is measured.
 VALUES: dict[str, tuple[str, ...]] = {
@@ -141,6 +142,11 @@ OWN: dict[str, tuple[dict[str, str], ...]] = {
     "/api/approvals": LISTS["approvals"],
     "/reconciliation/{number}": ({"number": "30"}, {"number": "30", "cause": "dead letter"}),
     "/reconcile/{number}": ({"number": "30"},),
+    "/go-live/{flow}": ({"flow": "orders"},),
+    "/go-live/{flow}/held": ({"flow": "orders"}, {"flow": "orders", "after": ORDER}, {"flow": "orders", "key": ORDER}),
+    "/go-live/{flow}/{day}": tuple({"flow": "orders", "day": YESTERDAY, "same": same} for same in ("false", "true")),
+    "/go-live/{flow}/{day}.csv": ({"flow": "orders", "day": YESTERDAY},),
+    "/api/go-live/{flow}/effect": ({"flow": "orders", "since": MONTH + "-01"},),
     "/api/reconciliation/{number}/differences": ({"number": "30"},),
 }
 
@@ -186,7 +192,8 @@ CHANGES = frozenset(
         "money/{period}/close", "money/{period}/tick", "money/{period}/untick", "alerts/{number}/acknowledge",
         "alerts/{number}/take-back",
         "alerts/{number}/silence", "alerts/{number}/speak", "alerts/acknowledge", "alerts/silence", "alerts/speak",
-         "batches/{number}/accept-rejects", "reconciliation/start",
+         "batches/{number}/accept-rejects", "reconciliation/start", "go-live/decide", "go-live/reopen", "go-live/back",
+        "go-live/{flow}/launch", "go-live/{flow}/release", "go-live/{flow}/back",
         "records/read", "rules/publish", "rules/replay", "rules/versions/{number}/consent",
         "rules/versions/{number}/publish",
         "rules/versions/{number}/effects", "rules/versions/{number}/withdraw", "rules/take-back",

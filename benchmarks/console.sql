@@ -68,7 +68,7 @@ INSERT INTO stage.sales_order (
 )
 SELECT
   (90000000 + n)::text, 1 + :orders / 2000 - n / 2000, now() - make_interval(mins => n),
-  CASE WHEN n <= :letters THEN 'dead' WHEN n % 500 = 0 THEN 'waiting' ELSE 'delivered' END,
+  CASE WHEN n <= :letters THEN 'dead' WHEN n % 500 = 0 THEN 'waiting' WHEN n % 50 = 1 THEN 'would_be' ELSE 'delivered' END,
   CASE WHEN n % 500 = 0 THEN 'its customer is on the way' END, 24.00, 'GBP', 'C-' || (n % 1000), 'Amazon UK',
   'A-' || (90000000 + n)
 FROM generate_series(1, :orders) AS n;

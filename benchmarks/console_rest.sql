@@ -26,6 +26,25 @@ SELECT
   now() - make_interval(mins => n)
 FROM ops.reconcile_run AS run CROSS JOIN generate_series(1, :letters) AS n;
 
+INSERT INTO ops.would_be (
+  flow, idempotency_key, entity, operation, key, row, system, method, path, document, batch_id
+)
+SELECT
+  'orders', 'so:' || n, 'sales_order', 'create', (90000000 + n)::text, (90000000 + n)::text, 'tims', 'POST',
+  '/api/v1/sales-orders', '{"ExternalOrderID": "1", "TotalAmount": "24.00", "LineItems": [{"SKU": "A", "Quantity": 2}]}', 1
+FROM generate_series(0, 20000) AS n;
+
+INSERT INTO ops.shadow_day (flow, day, would_make, same, differ, only_ours, only_theirs, fields)
+SELECT 'orders', CAST(now() AS date) - n, 2200, 2000, 100, 100, 50, '{"ShippingTaxAmount": 100}'
+FROM generate_series(1, 60) AS n;
+
+INSERT INTO ops.shadow_record (flow, day, name, key, verdict, matched_by, differences)
+SELECT
+  'orders', CAST(now() AS date) - 1 - n % 60, (90000000 + n)::text, (90000000 + n)::text,
+  CASE WHEN n % 20 = 0 THEN 'differs' ELSE 'same' END, 'reference',
+  CAST(CASE WHEN n % 20 = 0 THEN '[{"field": "ShippingTaxAmount", "ours": "1.20", "theirs": "0.00"}]' ELSE '[]' END AS jsonb)
+FROM generate_series(1, 120000) AS n;
+
 INSERT INTO ops.audit (at, who, action, subject, address)
 SELECT
   now() - make_interval(mins => n), 'clerk ' || n % 40, (ARRAY['record open', 'dead-letter edit', 'price approve'])[1 + n % 3],

@@ -5,7 +5,6 @@ In: the connection `crossdock` of Airflow. Out: a transaction per request. Never
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -60,23 +59,14 @@ def _begin(connection: sa.Connection, person: Person) -> None:
     connection.execute(sa.select(sa.func.set_config("statement_timeout", LONGEST, True)))
 
 
-SHOWN_SECONDS = 2.0  # how long the sentence of one page is good for the next
-_shown: tuple[float, str] = (float("-inf"), "")
-
-
 def shadow() -> str:
     """That flows are in shadow mode, in a sentence for every page; "" where all are live, or where nobody can tell."""
-    global _shown
     from crossdock.errors import CrossdockError
     from crossdock.services import go_live
     from crossdock.services.configuration import in_force
 
-    at, sentence = _shown
-    if time.monotonic() - at > SHOWN_SECONDS:
-        try:
-            with in_force(engine()):
-                sentence = go_live.badge(go_live.in_shadow())
-        except CrossdockError:  # the page itself reports it
-            sentence = ""
-        _shown = (time.monotonic(), sentence)
-    return sentence
+    try:
+        with in_force(engine()):
+            return go_live.badge(go_live.in_shadow())
+    except CrossdockError:  # the page itself reports it
+        return ""

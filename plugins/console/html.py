@@ -53,7 +53,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
     root = str(request.scope.get("root_path", "")).rstrip("/")
     text = templates().get_template(template).render(
         person=person, may=person.may, root=root, token=access.token(person), menu=request.app.state.menu,
-        here=request.url.path.removeprefix(root), request=request, shadow=database.shadow(), **values,
+        here=request.url.path.removeprefix(root), request=request, shadow=database.shadow, **values,
     )  # fmt: skip
     return HTMLResponse(text, status)
 

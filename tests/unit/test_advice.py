@@ -88,7 +88,8 @@ def test_every_alert_of_the_runbook_has_a_way_of_its_own() -> None:
 def test_pages_that_are_named_are_there() -> None:
     """Below the console's root; those of Airflow begin with /dags."""
     text = "".join(path.read_text() for path in (PROJECT / "plugins" / "console" / "pages").glob("*.py"))
-    routes = {"/money/{first}": "/money/{period}", "/overview/system/{key}": "/overview/system/{name}"}
+    routes = {"/money/{first}": "/money/{period}", "/overview/system/{key}": "/overview/system/{name}",
+              "/go-live/{key}": "/go-live/{flow}", "/go-live/{first}": "/go-live/{flow}"}  # fmt: skip
     for _, page, _ in advice.WAYS.values():
         plain = re.split("[?#]", page)[0]
         assert plain == "/" or plain.startswith("/dags/") or f'@router.get("{routes.get(plain, plain)}")' in text, page

@@ -42,6 +42,7 @@ def launch(
     ] = None,
     cap: Annotated[int | None, typer.Option(help="At most so many records, then wait for --release.", min=1)] = None,
     release: Annotated[bool, typer.Option("--release", help="Go on after the cap.")] = False,
+    because: Annotated[str, typer.Option(help="Why, for the record.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Make a flow live: from a day on, with a cap at first; or release it after its cap."""
@@ -52,9 +53,9 @@ def launch(
         )
     with _at_work() as (connection, person):
         if since is None:
-            version = go_live.release(connection, person, flow_name)
+            version = go_live.release(connection, person, flow_name, because)
         else:
-            version = go_live.launch(connection, person, flow_name, _day(since, "--from"), cap)
+            version = go_live.launch(connection, person, flow_name, _day(since, "--from"), cap, because)
     _say(version, as_json)
 
 
@@ -63,6 +64,7 @@ def shadow_command(
     what: Annotated[str, typer.Argument(help="A flow, e.g. orders, or all: back to shadow mode. Or: report.")],
     day: Annotated[str | None, typer.Option(help="Of the report: this day alone, YYYY-MM-DD; compared anew.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Of the report: every difference, for a spreadsheet.")] = False,
+    because: Annotated[str, typer.Option(help="Why a flow goes back, for the record.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Put a flow back into shadow mode, at once; or `crossdock shadow report`: ours beside what people enter."""
@@ -73,7 +75,7 @@ def shadow_command(
         raise ConfigError("--day and --csv belong to the report.", do="Write `crossdock shadow report --day DAY`.")
     with _at_work() as (connection, person):
         names = go_live.changeable() if what == EVERY else (what,)
-        version = go_live.to_shadow(connection, person, *names)
+        version = go_live.to_shadow(connection, person, *names, why=because)
     _say(version, as_json)
 
 

@@ -98,6 +98,12 @@ SENTENCES: dict[str, tuple[str, About]] = {
     "prices send": ("had approved prices sent at once, by {}", About("the run {}", "a run")),
     "audit export": ("downloaded the audit log, {}", About("{}", "as a file")),
     "watermark set": ("moved the watermark of {}", _FLOW),
+    "go-live launch": ("launched {}", _FLOW),
+    "go-live release": ("let {} go on after the cap of its launch", _FLOW),
+    "go-live shadow": ("put {} into shadow mode", _FLOW),
+    "map decide": ("decided that {} stays as it is", About("{}", "what map has found")),
+    "map reopen": ("took back the decision on {}", About("{}", "what map has found")),
+    "shadow file": ("downloaded what {} would have made, beside what people made", _FLOW),
 }
 KINDS = tuple(dict.fromkeys(about.kind for _, about in SENTENCES.values() if about.kind))
 _NOTHING = About("{}", "")

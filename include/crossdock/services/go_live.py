@@ -21,7 +21,7 @@ from crossdock.services import configuration
 from crossdock.services.configuration import Version
 from crossdock.services.people import Person, Right
 from crossdock.steps import modes
-from crossdock.store import audit, would_be
+from crossdock.store import audit, versions, would_be
 from crossdock.store.tables import ops_batch, ops_would_be
 
 FILE = "flows.yaml"
@@ -75,7 +75,7 @@ def badge(shadowed: tuple[str, ...]) -> str:
     if not shadowed:
         return ""
     every = sum(flow.target != OWN_BOOK for flow in flows.all_flows().values())
-    which = "all flows" if len(shadowed) == every else ", ".join(shadowed)
+    which = "all flows" if len(shadowed) == every else ", ".join(flows.get(name).title for name in shadowed)
     return f"Shadow mode: {which}. Nothing of this is written to Channel Advisor or TIMS."
 
 
@@ -108,10 +108,12 @@ def _mode(connection: sa.Connection, flow: Flow, requests: int) -> FlowMode:
 # ---- changing ------------------------------------------------------------------------------------------------------
 
 
-def launch(connection: sa.Connection, person: Person, name: str, since: date, cap: int | None = None) -> Version:
+def launch(
+    connection: sa.Connection, person: Person, name: str, since: date, cap: int | None = None, why: str = ""
+) -> Version:
     """Makes a flow live: it makes what is dated `since` or later, and after `cap` records it waits for a person. What
     people have entered by hand meanwhile is linked, and not made twice. Raises NotAllowed, ConfigError."""
-    flow = _changeable(person, name)
+    flow = _changeable(person, name, Right.LAUNCH)
     if cap is not None and cap < 1:
         raise ConfigError(f"A cap of {cap} records lets nothing through.", do="Give 1 or more, or none.")
     would_be.dismiss(connection, flow.name)
@@ -119,13 +121,13 @@ def launch(connection: sa.Connection, person: Person, name: str, since: date, ca
     values = {"mode": "live", "from": since.isoformat(), "first_day_cap": None if cap is None else str(cap)}
     return _change(
         connection, person, "launch", {flow.name: values}, f"Launch of {flow.name} from {since}{first}",
-        {"from": since.isoformat(), "cap": cap},
+        {"from": since.isoformat(), "cap": cap}, why,
     )  # fmt: skip
 
 
-def release(connection: sa.Connection, person: Person, name: str) -> Version:
+def release(connection: sa.Connection, person: Person, name: str, why: str = "") -> Version:
     """Lets a launched flow go on without its cap. Raises NotAllowed, and ConfigError where it has none."""
-    flow = _changeable(person, name)
+    flow = _changeable(person, name, Right.LAUNCH)
     now = modes.of(flow.name)
     if now.shadow:
         raise ConfigError(f"{name} is in shadow mode.", do=f"Launch it: `crossdock launch {name} --from DAY`.")
@@ -135,18 +137,18 @@ def release(connection: sa.Connection, person: Person, name: str) -> Version:
     would_be.dismiss(connection, flow.name)
     return _change(
         connection, person, "release", {flow.name: {"first_day_cap": None}},
-        f"Release of {flow.name} after {sent:,} records", {"sent": sent},
+        f"Release of {flow.name} after {sent:,} records", {"sent": sent}, why,
     )  # fmt: skip
 
 
-def to_shadow(connection: sa.Connection, person: Person, *names: str) -> Version:
+def to_shadow(connection: sa.Connection, person: Person, *names: str, why: str = "") -> Version:
     """Puts flows back into shadow mode: not one request more leaves, also of loads that are running. Raises NotAllowed,
     and ConfigError where all of them are in it."""
-    chosen = [_changeable(person, name) for name in names]
+    chosen = [_changeable(person, name, Right.BACK) for name in names]
     values = {flow.name: {"mode": "shadow", "from": None, "first_day_cap": None} for flow in chosen}
     for flow in chosen:
         would_be.dismiss(connection, flow.name)
-    return _change(connection, person, "shadow", values, f"Shadow mode for {', '.join(values)}", {})
+    return _change(connection, person, "shadow", values, f"Shadow mode for {', '.join(values)}", {}, why)
 
 
 def changeable() -> tuple[str, ...]:
@@ -154,8 +156,8 @@ def changeable() -> tuple[str, ...]:
     return tuple(flow.name for flow in flows.all_flows().values() if flow.target != OWN_BOOK)
 
 
-def _changeable(person: Person, name: str) -> Flow:
-    person.require(Right.PUBLISH)
+def _changeable(person: Person, name: str, right: Right) -> Flow:
+    person.require(right)
     flow = flows.get(name)
     if flow.target == OWN_BOOK:
         raise ConfigError(
@@ -171,13 +173,17 @@ def _change(
     values: Mapping[str, Mapping[str, str | None]],
     message: str,
     detail: Mapping[str, Any],
+    why: str = "",
 ) -> Version:
     """Publishes these settings of flows. None: the flow says nothing of it."""
+    # Whoever may do this needs neither the right to publish other configuration nor a second person's consent: the way
+    # back to shadow mode waits for nobody.
+    versions.lock(connection)
     text = configuration.text(connection, FILE) or ""
     for name, own in values.items():
         for word, value in own.items():
             text = yaml_text.changed(text, (name, word), value)
-    version = configuration.propose(connection, person, {FILE: text}, message)
-    version = configuration.publish(connection, person, version.number)
-    audit.record_each(connection, person.name, f"go-live {action}", dict.fromkeys(values, detail))
+    version = configuration.put_in_force(connection, person, {FILE: text}, f"{message}: {why}" if why else message)
+    noted = {**detail, "note": why} if why else detail
+    audit.record_each(connection, person.name, f"go-live {action}", dict.fromkeys(values, noted))
     return version

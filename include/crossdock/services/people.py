@@ -24,6 +24,8 @@ class Right(StrEnum):
     APPROVE = "decide on prices"
     PUBLISH = "publish configuration"
     CLOSE = "close a month"
+    LAUNCH = "launch flows"
+    BACK = "put flows back into shadow mode"
 
 
 class Role(StrEnum):
@@ -37,9 +39,9 @@ class Role(StrEnum):
 
 RIGHTS: dict[Role, frozenset[Right]] = {
     Role.VIEWER: frozenset({Right.SEE}),
-    Role.CLERK: frozenset({Right.SEE, Right.SEE_PERSONAL, Right.WORK, Right.APPROVE}),
-    Role.ANALYST: frozenset({Right.SEE, Right.PUBLISH}),
-    Role.ACCOUNTANT: frozenset({Right.SEE, Right.CLOSE}),
+    Role.CLERK: frozenset({Right.SEE, Right.SEE_PERSONAL, Right.WORK, Right.APPROVE, Right.BACK}),
+    Role.ANALYST: frozenset({Right.SEE, Right.PUBLISH, Right.LAUNCH, Right.BACK}),
+    Role.ACCOUNTANT: frozenset({Right.SEE, Right.CLOSE, Right.BACK}),
 }
 
 
