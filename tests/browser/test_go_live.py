@@ -29,6 +29,7 @@ from integration.builders import forward, line, place
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 HOSTILE = "<script>alert(1)</script>\u202e=cmd|'x'😀"
 DAY = "2011-01-08"
+expect.set_options(timeout=20_000)  # a change of the configuration is held against all of it first
 PAGES = ("/go-live", "/go-live/orders", f"/go-live/orders/{DAY}")
 
 

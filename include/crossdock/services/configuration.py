@@ -313,17 +313,19 @@ def publish(connection: sa.Connection, person: Person, number: int, shown: Shown
 
 
 def put_in_force(connection: sa.Connection, person: Person, changed: Files, message: str) -> Version:
-    """Brings a change into force at once, which is not of the person's own making but made of a decision that another
-    right allows: whether a flow is live. It asks for no right and nobody's consent; the caller has asked."""
+    """Brings a change into force at once that follows from a decision of another kind: whether a flow is live. It asks
+    for no right and nobody's consent; the caller has asked. Raises DraftRefused for what is wrong with these files;
+    what is wrong elsewhere keeps nobody from it."""
     versions.lock(connection)
-    now = versions.current(connection)
-    made = _draft(now, changed)
-    if made.problems:
-        raise DraftRefused(made.problems)
+    made = _draft(now := versions.current(connection), changed)
+    if own := [one for one in made.problems if one.path in ("", *changed)]:
+        raise DraftRefused(own)
     if not made.changes:
         raise ConfigError("This changes nothing: all files are as they are in force.", do="Nothing was published.")
     number = _add(connection, now, made, person.name, _message(message))
-    return _bring_into_force(connection, person, show(connection, number), "publish", None)
+    versions.put_in_force(connection, number)
+    _record(connection, person, "publish", number, files=sorted(made.changes), author=person.name)
+    return show(connection, number)
 
 
 def consent(connection: sa.Connection, person: Person, number: int, shown: Shown | None = None) -> Version:
