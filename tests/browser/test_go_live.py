@@ -29,7 +29,6 @@ from integration.builders import forward, line, place
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 HOSTILE = "<script>alert(1)</script>\u202e=cmd|'x'😀"
 DAY = "2011-01-08"
-expect.set_options(timeout=20_000)  # a change of the configuration is held against all of it first
 PAGES = ("/go-live", "/go-live/orders", f"/go-live/orders/{DAY}")
 
 
@@ -84,6 +83,11 @@ def row(page: Page, flow: str) -> Locator:
     return page.locator(f'tr[data-flow="{flow}"]')
 
 
+def done(page: Page, words: str) -> None:
+    """Waits for what the page says of a change: a new configuration is held against all of its checks first."""
+    expect(page.locator("#message")).to_contain_text(words, timeout=20_000)
+
+
 def test_each_role_sees_what_is_red_and_only_its_own_buttons(ready: Console) -> None:
     for role, backs, launches in (("viewer", 0, 0), ("clerk", 1, 0), ("accountant", 1, 0), ("analyst", 1, 1)):
         page = ready.open(ready.login(role), "/go-live")
@@ -110,7 +114,7 @@ def test_what_map_leaves_is_decided_and_opened_again(ready: Console) -> None:
     )
     found.get_by_label("Why it stays as it is").fill("A test site")
     found.get_by_role("button", name="It stays").click()
-    expect(page.locator("#message")).to_contain_text("it stays as it is")
+    done(page, "it stays as it is")
     expect(row(page, "orders").locator("td").nth(2)).to_contain_text("green")
     page.get_by_text("1 decided", exact=True).click()
     expect(page.get_by_text("“A test site (analyst)”")).to_be_visible()
@@ -143,7 +147,7 @@ def test_back_to_shadow_launch_with_a_cap_and_release(ready: Console) -> None:
     reason = row(clerk, "orders").get_by_placeholder("because …")
     reason.fill("Wrong tax")
     reason.press("Enter")  # one reason, one key
-    expect(clerk.locator("#message")).to_contain_text("It is in shadow mode")
+    done(clerk, "It is in shadow mode")
     expect(row(clerk, "orders").locator(".mode")).to_contain_text("shadow")
     band = clerk.get_by_role("complementary", name="Shadow mode")
     expect(band).to_contain_text("Orders")
@@ -169,7 +173,7 @@ def test_back_to_shadow_launch_with_a_cap_and_release(ready: Console) -> None:
     expect(effect).to_be_visible()
     page.get_by_label("Launch it although").fill("A trial with two orders")
     page.get_by_role("button", name="Launch Orders: send 2").click()
-    expect(page.locator("#message")).to_contain_text("its next run sends 2")
+    done(page, "its next run sends 2")
     shop.sync()
     arrived = {order["ExternalOrderID"] for order in shop.in_tims()}
     assert len(arrived & set(keys)) == 2
@@ -180,7 +184,7 @@ def test_back_to_shadow_launch_with_a_cap_and_release(ready: Console) -> None:
     questions: list[str] = []
     page.on("dialog", lambda dialog: (questions.append(dialog.message), dialog.accept()))
     mode.get_by_role("button", name="Go on without the cap").click()
-    expect(page.locator("#message")).to_contain_text("It goes on without the cap")
+    done(page, "It goes on without the cap")
     assert questions[0].startswith("2 of the first 2 are sent, 1 is held back.")
     shop.sync()
     assert set(keys) <= {order["ExternalOrderID"] for order in shop.in_tims()}
