@@ -71,7 +71,10 @@ def shop(
         for flow in ("catalog", "prices", "inventory"):
             persist(environment, flow, f"first-{flow}")
             forward(environment, environment.now + timedelta(minutes=2))
+        promotions = config / "lookups" / "promotions.csv"
+        before = promotions.read_text()
         yield environment
+        promotions.write_text(before)
 
 
 def price(environment: Environment) -> Decimal:
