@@ -124,10 +124,11 @@ def plain_of(text: str) -> Any:
 
 
 def test_what_an_alias_shares_is_changed_by_hand() -> None:
+    text = "ledger_invoices: &ledger\n  stale_minutes: 1560\nledger_payments: *ledger\n"
     with pytest.raises(ConfigError, match="by an alias"):
-        set_("flows.yaml", ("ledger_payments", "stale_minutes"), "10")
-    assert at(form("flows.yaml"), "ledger_invoices").why_text == "Others are as this one, by an alias."
-    assert at(form("flows.yaml"), "ledger_payments").why_text == "As ledger_invoices, by an alias."
+        set_("flows.yaml", ("ledger_payments", "stale_minutes"), "10", text)
+    assert at(form("flows.yaml", text), "ledger_invoices").why_text == "Others are as this one, by an alias."
+    assert at(form("flows.yaml", text), "ledger_payments").why_text == "As ledger_invoices, by an alias."
 
 
 @pytest.mark.parametrize("text", ["a: |\n  long\n  text\n", "a: [1, {b: 2}]\n", "a: {b: 1}\n"])
