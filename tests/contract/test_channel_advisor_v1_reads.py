@@ -220,6 +220,34 @@ def test_a_long_window_is_read_in_slices_and_says_how_far_it_is_complete(
     assert all("RequestStatus" not in one for one in filters(server, "/v1/OrderItemAdjustments")[:-1])
 
 
+def test_the_first_rows_of_a_long_list_need_few_requests(server: Server, ca: V1) -> None:
+    """As the connection check asks for them, which the whole list of an old account would keep for hours."""
+    live = Live(500, lambda _: None)
+    server.default(ORDERS, live)
+    assert len(next(iter(ca.pages("orders", limit=5))).records) == 5
+    assert live.pages == 2  # the second is read while the first one is turned
+
+
+def test_a_status_that_is_missing_is_called_so(server: Server, ca: V1) -> None:
+    server.script(ORDERS, rows(order(1, CheckoutStatus=None)))
+    (page,) = ca.pages("orders", since=NOW)
+    assert page.unmade[0].rule == "unknown_status"
+    assert "(missing) / Cleared / Unshipped / none" in page.unmade[0].message
+
+
+@pytest.mark.parametrize(("state", "cancelled"), [("Error", 0), ("PostProcessingComplete", 1), ("Brewing", None)])
+def test_a_cancellation_in_a_state_that_nobody_knows_is_no_guess(
+    server: Server, ca: V1, state: str, cancelled: int | None
+) -> None:
+    gone = {"ID": 5, "Type": "Cancellation", "Quantity": 1, "RequestStatus": state, "CreatedDateUtc": None}
+    server.script(ORDERS, rows(order(1, Items=[line(101, Adjustments=[gone])])))
+    (page,) = ca.pages("orders", since=NOW)
+    assert [one["OrderItems"][0]["QuantityCancelled"] for one in documents([page])] == (
+        [] if cancelled is None else [cancelled]
+    )
+    assert [one.field for one in page.unmade] == ([] if cancelled is not None else ["Items.Adjustments.RequestStatus"])
+
+
 def test_the_chosen_profiles_are_asked_for_and_no_other(server: Server) -> None:
     server.default(ORDERS, rows())
     server.default("/v1/Products", rows())
@@ -248,6 +276,20 @@ def refund(number: int, **more: Any) -> dict[str, Any]:
         "Quantity": 1, "ItemAdjustment": 5.0, "TaxAdjustment": 0.5, "ShippingAdjustment": 1.25, "IsRestock": True,
         "CreatedDateUtc": "2025-03-14T09:00:00Z", "RmaNumber": None, "SiteRefundDateUtc": None,
     } | more  # fmt: skip
+
+
+def test_the_first_returns_need_not_wait_for_all_adjustments(server: Server, ca: V1) -> None:
+    all_of_them = [rows({"ID": n, "OrderID": n}, link=f"/v1/OrderItemAdjustments?$skip={n}") for n in range(1, 50)]
+    server.script("/v1/OrderItemAdjustments", *all_of_them)
+
+    def one(request: Request) -> Reply:
+        number = int(request.query["$filter"][0].rpartition(" ")[2])
+        return rows(order(number, Items=[line(101, Adjustments=[refund(number)])]))
+
+    server.default(ORDERS, one)
+    (first,) = next(iter(ca.pages("returns", limit=1))).records
+    assert json.loads(bytes(first))["ReturnID"] == 1
+    assert len(server.requests_to("/v1/OrderItemAdjustments")) < 10
 
 
 def test_the_refunds_of_one_number_are_one_return(server: Server, ca: V1) -> None:

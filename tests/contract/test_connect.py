@@ -31,10 +31,13 @@ from crossdock import cli, settings
 from crossdock.errors import AuthError, ConfigError
 from crossdock.services import connect
 from crossdock.services.connect import Check
+from crossdock.services.connect.lists import Lists, resources
 from crossdock.systems import limits
 from crossdock.systems.authorize import Consent
 from crossdock.systems.channel_advisor import Abilities, Facade
 from crossdock.systems.connections import THIS_MACHINE_ONLY, Connection, parse
+from crossdock.systems.paging import Page, Unmade
+from crossdock.systems.probe import Probe
 from sandbox import world as worlds
 from sandbox.control import SYSTEMS, Control
 from sandbox_servers import serving
@@ -255,6 +258,21 @@ def test_a_site_that_nobody_named_is_found(controls: dict[str, Control]) -> None
         assert one.found == "sites.yaml does not know the site 955 Fruugo."
         assert "taken in with the defaults" in one.means
         assert one.where.endswith("sites.yaml")
+
+
+def test_a_site_is_found_also_where_none_of_its_orders_can_be_taken(controls: dict[str, Control]) -> None:
+    """As by the API v1, where an order with tax of a site that nobody named becomes no document."""
+    lost = Unmade("7", b'{"SiteID":99912,"SiteName":"New"}', "SiteID", "remitter_unknown", "Nobody has said.", "Say.")
+    with (
+        Facade(connection(controls)) as client,
+        Probe(client.connection, client.limits) as probe,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(client, "pages", lambda *_, **__: iter([Page([], datetime.now(UTC), 1, unmade=[lost])]))
+        lists = Lists(client, probe, {})
+        assert [one["SiteID"] for one in lists.rows_as_received("orders")] == [99912]
+        (check,) = resources(lists, {"orders": ["Orders"]}, {"orders"})
+        assert check.found == "It can be read; 1 of 1 rows cannot be taken as they are: `crossdock map` says why."
 
 
 def test_a_login_without_the_right_to_export_is_found(controls: dict[str, Control]) -> None:

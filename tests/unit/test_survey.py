@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from crossdock.services import survey
 from crossdock.services.connect import declared
 from crossdock.services.gates import Decision
 from crossdock.services.survey import Finding, Sample
+from crossdock.services.survey.records import of_pages
+from crossdock.systems.paging import Page, Unmade
 
 ADDRESS = {"Name": "Ada Miller", "Line1": "12 Elm Street", "City": "Albany", "PostalCode": "12207", "Country": "US"}
 
@@ -182,4 +186,16 @@ def test_unknown_fields_of_another_api_are_those_of_its_own_entity_and_what_cann
     }  # fmt: skip
     assert findings["unknown_field:channel_advisor.orders:Novelty"].records == 2
     assert findings["unmade:channel_advisor.orders:does_not_add_up:TotalPrice"].records == 3
+    assert "Ada" not in repr(findings)
+
+
+def test_what_cannot_be_made_for_a_site_or_a_state_names_it_and_nothing_of_a_person() -> None:
+    unmade = [
+        Unmade("7", b"{}", "SiteID", "remitter_unknown", "Nobody has said who pays the tax of site 99912 on.", "Say."),
+        Unmade("8", b"{}", "BuyerEmailAddress", "wrong_type", "It is Ada.", "Correct it."),
+    ]
+    page = Page([], datetime(2011, 1, 4, tzinfo=UTC), 1, unmade=unmade)
+    client: Any = SimpleNamespace(received_as=lambda _: ("channel_advisor_v1", "Order"))
+    findings = found(of_pages(client, declared("channel_advisor")["orders"], [page], 10))
+    assert "site 99912" in findings["unmade:channel_advisor.orders:remitter_unknown:SiteID"].found
     assert "Ada" not in repr(findings)

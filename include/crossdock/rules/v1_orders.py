@@ -27,6 +27,7 @@ from crossdock.settings import config_dir
 STATUSES, ADJUSTMENTS, REMITTERS = "channel_advisor_v1_status", "channel_advisor_v1_adjustments", "tax_remitters"
 TABLES = (STATUSES, ADJUSTMENTS, REMITTERS)
 SENT = ("Complete", "InTransit", "ThirdPartyManaged")  # DeliveryStatus of what has left
+UNTAKEN = ("Error", "NoChange")  # states without a row: the marketplace has not taken the adjustment
 _NEVER = np.iinfo(np.int64).min
 
 
@@ -236,7 +237,8 @@ def _positions(lines: pd.DataFrame, rows: np.ndarray, ids: np.ndarray) -> np.nda
 def line_units(frames: Frames, context: object) -> Columns:
     """Counts the units of each line that were shipped (its items in fulfillments that have left), cancelled and
     returned (its adjustments, by the table of their states); in a cancelled order all that have not left are cancelled.
-    UnitsState says what that is over all lines."""
+    UnitsState says what that is over all lines. A cancellation in a state that the table does not know makes the order
+    a dead letter: its units would be sent or not by a guess."""
     header, lines = frames.header, frames.lines
     count = len(lines)
     ordered, rows = whole(lines["Quantity"]), lines[ROW].to_numpy()
@@ -251,6 +253,18 @@ def line_units(frames: Frames, context: object) -> Columns:
     of = changes[PARENT].to_numpy()
     gone, back = _counted(changes)
     units = whole(changes["Quantity"])
+    unclear = np.flatnonzero(
+        (changes["Type"] == "Cancellation").to_numpy(dtype=bool)
+        & ~changes["RequestStatus"].isin([*adjustments(), *UNTAKEN]).to_numpy(dtype=bool)
+    )
+    found_problems = problems.make(
+        changes[ROW].to_numpy()[unclear],
+        field="Items.Adjustments.RequestStatus",
+        rule="unknown_status",
+        value=changes["RequestStatus"].fillna("(missing)").astype("str").to_numpy()[unclear],
+        message="lookups/channel_advisor_v1_adjustments.csv does not know {value}, the state of a cancellation.",
+        do="Find out whether its units are cancelled and add a row to it; then read the order again by its key.",
+    )
     cancelled = summed(of[gone], units[gone], count)
     canceled = (header["ShippingStatus"] == "Canceled").to_numpy(dtype=bool)[rows]
     cancelled = np.where(canceled, ordered - sent, np.clip(cancelled, 0, ordered - sent))
@@ -270,6 +284,7 @@ def line_units(frames: Frames, context: object) -> Columns:
     return Columns(
         pd.DataFrame({"LineCount": pd.array(counts, dtype="Int64"), "UnitsState": text_column(state)}),
         pd.DataFrame({name: pd.array(values, dtype="Int64") for name, values in made.items()}),
+        problems=found_problems,
     )
 
 
@@ -299,11 +314,12 @@ def order_status(frames: Frames, context: object) -> Columns:
     given = [column(header, name) for name in ("CheckoutStatus", "PaymentStatus", "ShippingStatus", "UnitsState")]
     codes, first = distinct(*given)
     table = statuses()
-    found = [_fitting(table, [str(each.iloc[at]) for each in given]) for at in first]
+    named = [each.fillna("(missing)") for each in given]
+    found = [_fitting(table, [str(each.iloc[at]) for each in named]) for at in first]
     order = text_column([row.order if row else None for row in found])
     shipping = text_column([(row.fulfillment or None) if row else None for row in found])
     missed = np.flatnonzero(np.array([row is None for row in found], dtype=bool)[codes] if len(codes) else [])
-    values = [" / ".join(str(each.iloc[at]) for each in given) for at in missed]
+    values = [" / ".join(str(each.iloc[at]) for each in named) for at in missed]
     found_problems = problems.make(
         missed,
         field="CheckoutStatus",

@@ -102,7 +102,7 @@ def own_centers(connection: sa.Connection, settings: Offers) -> Centers:
             raise ConfigError(
                 f"include/config/{offer_settings.FILE}: the stock of {location} is to be offered by the center "
                 f"{code!r}, which Channel Advisor does not have{did_you_mean(code, existing)}",
-                do=f"Its centers are: {', '.join(sorted(existing))}.",
+                do=f"Name one of its centers there: {', '.join(sorted(existing))}.",
             )
     own = {code: existing[code].center_id for code in settings.locations.values() if not existing[code].is_external}
     places = {code: number for number, code in enumerate(own)}

@@ -155,7 +155,10 @@ def _scopes(
         )  # fmt: skip
     else:
         yield ok(
-            "scopes", f"The token has {' '.join(sorted(scopes))}." if scopes else f"It opens what {names} are for."
+            "scopes",
+            f"The token has {' '.join(sorted(scopes))}."
+            if scopes
+            else f"It opens what {' and '.join(sorted(needed))} are for.",
         )
     return lacking
 
@@ -229,7 +232,8 @@ def _sites(client: ChannelAdvisor, lists: Lists, readable: Collection[str]) -> C
     """Sites that sell in the account and that sites.yaml does not name. Those of the newest orders; the list of sites
     counts where it is the account's own, and not of all that there are."""
     own = client.can.own_sites
-    rows = [row for path in ("orders", *(["sites"] if own else [])) if path in readable for row in lists.rows(path)]
+    paths = [path for path in ("orders", *(["sites"] if own else [])) if path in readable]
+    rows = [row for path in paths for row in lists.rows_as_received(path)]
     sites = {row["SiteID"]: str(row.get("SiteName") or "") for row in rows if isinstance(row.get("SiteID"), int)}
     if not sites:
         return skipped("sites", "No order and no site has come; which ones sell cannot be told.")

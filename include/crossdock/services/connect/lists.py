@@ -22,6 +22,7 @@ from crossdock.systems.channel_advisor import Abilities, ChannelAdvisor
 from crossdock.systems.failures import NAMES
 from crossdock.systems.http import Answer
 from crossdock.systems.limits import Limits
+from crossdock.systems.paging import Unmade
 from crossdock.systems.probe import Probe, Unanswered
 from crossdock.systems.tims import Tims
 
@@ -61,6 +62,7 @@ class Lists:
     def __init__(self, client: ChannelAdvisor | Tims, probe: Probe, credentials: Mapping[str, str]) -> None:
         self.client, self.probe = client, probe
         self.errors: dict[str, CrossdockError] = {}
+        self.unmade: dict[str, Sequence[Unmade]] = {}
         self._credentials = credentials
         self._single = {path for path, one in declared(client.connection.name).items() if one.single}
         self._rows: dict[str, list[dict[str, Any]]] = {}
@@ -80,7 +82,19 @@ class Lists:
         if path in self._single and isinstance(self.client, Tims):
             return [self.client.document(path)]
         first = next(self.client.pages(path, limit=ROWS), None)
+        self.unmade[path] = first.unmade if first else ()
         return first.records if first else []
+
+    def rows_as_received(self, path: str) -> Iterator[dict[str, Any]]:
+        """The first rows of a list, and after them those that could not be taken, as they were received."""
+        yield from self.rows(path)
+        for one in self.unmade.get(path, ()):
+            try:
+                row = _any.decode(one.received)
+            except msgspec.DecodeError:
+                continue
+            if isinstance(row, dict):
+                yield row
 
     def has(self, path: str, **filters: Any) -> bool:
         """Whether a list has a row by these filters."""
@@ -115,7 +129,15 @@ def resources(lists: Lists, wanted: Mapping[str, Sequence[str]], readable: Colle
         if path in lists.errors:
             yield _unreadable(lists, path, who)
         else:
-            yield ok(name, "It can be read." if rows else "It can be read, and is empty.")
+            yield ok(name, _can_be_read(len(rows), len(lists.unmade.get(path, ()))))
+
+
+def _can_be_read(rows: int, unmade: int) -> str:
+    if unmade:
+        return (
+            f"It can be read; {unmade} of {rows + unmade} rows cannot be taken as they are: `crossdock map` says why."
+        )
+    return "It can be read." if rows else "It can be read, and is empty."
 
 
 def _unreadable(lists: Lists, path: str, who: Iterable[str]) -> Check:

@@ -1,6 +1,7 @@
 """The records of a list beside its contract: what breaks it, what it does not name, what does not come.
 
-In: a sample. Out: findings. Never: a value: a field and a count are enough, and a value may be somebody's.
+In: a sample. Out: findings. Never: a value: a field and a count are enough, and a value may be somebody's; but
+the states and sites for which a record could not be made.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from crossdock.mapping import contracts, language
 from crossdock.mapping.contracts import Document
 from crossdock.mapping.registry import named_rules
 from crossdock.mapping.table import OF_HEAD
+from crossdock.safe import safe
 from crossdock.services.survey.findings import Finding
 from crossdock.services.survey.records import Sample
 
+MOST_REASONS = 5  # of one finding
 _MISSING = re.compile(r'"(\w+)" is a required property')
 
 
@@ -41,7 +44,8 @@ def of(sample: Sample) -> Iterator[Finding]:
     for (field, rule, do), count in sorted(sample.unmade.items()):
         yield Finding(
             f"unmade:{sample.name}:{rule}:{field}", "open", sample.name, field, "", count,
-            f"No document could be made of records, by the rule {rule} of {field or 'the record'}.", do,
+            f"No document could be made of records, by the rule {rule} of {field or 'the record'}."
+            + "".join(f" {safe(one)}" for one in [*sample.reasons.get((field, rule, do), ())][:MOST_REASONS]), do,
         )  # fmt: skip
     for (field, code), count in sorted(broken.items()):
         yield Finding(

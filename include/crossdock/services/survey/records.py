@@ -6,8 +6,8 @@ request that changes something.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -27,6 +27,7 @@ from crossdock.systems.tims import Tims
 BACK = (1, 7, 30, 365)  # days to go back for enough records; then from the beginning
 PAGE = 100
 WHOLE = ("gl/accounts", "gl/periods", "distribution-centers")  # short lists, of which each row counts
+SPEAKING = ("unknown_status", "remitter_unknown")  # rules whose reasons name states and sites, never a person
 _any = msgspec.json.Decoder()
 
 
@@ -34,7 +35,7 @@ _any = msgspec.json.Decoder()
 class Sample:
     """Records of a list. `error`: why it could not be read, as two sentences. Of a channel whose API is not the
     contract's: `received`, what the records were made of, as `received_as` (contract and schema), and `unmade`, how
-    many could not be made a record, by field, rule and what to do."""
+    many could not be made a record, by field, rule and what to do, with the `reasons` of SPEAKING rules."""
 
     resource: Resource
     records: tuple[Mapping[str, Any], ...]
@@ -42,6 +43,7 @@ class Sample:
     received: tuple[Mapping[str, Any], ...] = ()
     received_as: tuple[str, str] | None = None
     unmade: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    reasons: Mapping[tuple[str, str, str], Collection[str]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -75,7 +77,7 @@ def _newest(client: ChannelAdvisor | Tims, resource: Resource, count: int) -> Sa
     if resource.single and isinstance(client, Tims):
         return Sample(resource, (_any.decode(client.document(resource.path)),))
     if resource.path in WHOLE:
-        return _of_pages(client, resource, client.pages(resource.path), None)
+        return of_pages(client, resource, client.pages(resource.path), None)
     found = Sample(resource, ())
     first = next(client.pages(resource.path, limit=1), None)
     if first is None or not (first.records or first.unmade):
@@ -83,25 +85,29 @@ def _newest(client: ChannelAdvisor | Tims, resource: Resource, count: int) -> Sa
     for days in (*BACK, None):
         since = None if days is None else first.server_time - timedelta(days=days)
         pages = client.pages(resource.path, since=since, limit=min(PAGE, count))
-        found = _of_pages(client, resource, pages, count)
+        found = of_pages(client, resource, pages, count)
         if len(found.records) + sum(found.unmade.values()) >= count:
             break
     return found
 
 
-def _of_pages(client: ChannelAdvisor | Tims, resource: Resource, pages: Iterable[Page], count: int | None) -> Sample:
+def of_pages(client: ChannelAdvisor | Tims, resource: Resource, pages: Iterable[Page], count: int | None) -> Sample:
     """The first `count` records of pages (None: all), and what they were made of."""
     records: list[Mapping[str, Any]] = []
     received: list[Mapping[str, Any]] = []
     unmade: Counter[tuple[str, str, str]] = Counter()
+    reasons: dict[tuple[str, str, str], dict[str, None]] = defaultdict(dict)
     for page in pages:
         records += [row for row in map(_any.decode, page.records) if isinstance(row, dict)]
         received += map(_any.decode, page.received or ())
         unmade.update((one.field, one.rule, one.do) for one in page.unmade)
+        for one in page.unmade:
+            if one.rule in SPEAKING:
+                reasons[one.field, one.rule, one.do][one.message] = None
         if count is not None and len(records) + unmade.total() >= count:
             break
     schema = None if isinstance(client, Tims) else client.received_as(resource.path)
     return Sample(
         resource, tuple(records[:count]), received=tuple(received[:count]) if schema else (), received_as=schema,
-        unmade=unmade,
+        unmade=unmade, reasons=reasons,
     )  # fmt: skip

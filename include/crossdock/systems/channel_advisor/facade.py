@@ -28,6 +28,7 @@ from crossdock.systems.paging import Page, Split
 
 LINES_IN_A_LIST = 20  # contract: lists truncate long orders
 SKUS_A_REQUEST = 100  # contract: of the filter `sku`
+ROWS = 100  # of a page
 DEEPEST = 500  # the deepest nesting that a parser can follow
 DENIED = b"Authorization has been denied"
 
@@ -80,7 +81,7 @@ class Facade:
         *,
         since: datetime | None = None,
         before: datetime | None = None,
-        limit: int = 100,
+        limit: int | None = None,
         **filters: Any,
     ) -> Iterator[Page]:
         """The list `/v2/<resource>` changed in [since, before), page by page; nextLink is followed as it is.
@@ -92,7 +93,7 @@ class Facade:
         query = {
             "updatedSince": since and times.write(since),
             "updatedBefore": before and times.write(before),
-            "limit": limit,
+            "limit": limit or ROWS,
         }
 
         def fetch(link: str | None) -> Split:

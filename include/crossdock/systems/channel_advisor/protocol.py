@@ -79,10 +79,11 @@ class ChannelAdvisor(Protocol):
         *,
         since: datetime | None = None,
         before: datetime | None = None,
-        limit: int = 100,
+        limit: int | None = None,
         **filters: Any,
     ) -> Iterator[Page]:
-        """The contract's list `resource` changed in [since, before), page by page.
+        """The contract's list `resource` changed in [since, before), page by page; of about `limit` rows, or of as many
+        as are fast.
 
         A row that changes meanwhile may come twice: keep the larger UpdatedDate. BadResponse for a list without end,
         ConfigError for one that does not exist.

@@ -150,7 +150,7 @@ class Reading(Client):
         *,
         since: datetime | None = None,
         before: datetime | None = None,
-        limit: int = 100,
+        limit: int | None = None,
         **filters: Any,
     ) -> Iterator[Page]:
         """See `protocol.ChannelAdvisor`. Rows are not sorted by last change: `complete_to` of a page says which are on
@@ -162,7 +162,7 @@ class Reading(Client):
         if keys is not None:
             found = self._of_keys(one, keys)
         elif one.kind == "return":
-            found = self._returns(one, since, before, more)
+            found = self._returns(one, since, before, more, limit or FRAME)
         elif not one.dates or (since is None and before is None):
             by_file = one.in_file and filters.get("sku") is None and self._count(one, more[0]) > self.export_from
             found = (
@@ -170,7 +170,7 @@ class Reading(Client):
             )
         else:
             found = (each for some in more for each in self._window(one, since, before, some))
-        return self._made(one, found)
+        return self._made(one, found, limit or FRAME)
 
     def received_as(self, resource: str) -> tuple[str, str] | None:
         """The entity of v1 that the documents of a list are made of."""
@@ -393,7 +393,7 @@ class Reading(Client):
     # ---- returns
 
     def _returns(
-        self, one: List, since: datetime | None, before: datetime | None, more: Sequence[str]
+        self, one: List, since: datetime | None, before: datetime | None, more: Sequence[str], most: int
     ) -> Iterator[tuple[datetime, Split]]:
         """Orders with the parts of one return each, of which an adjustment changed in the window or is still open."""
         if "ID eq" in more[0]:
@@ -401,12 +401,10 @@ class Reading(Client):
                 yield FIRST, replace(split, records=refunds.returns_of(split.records))
             return
         for part in Slices(since, before):
-            touched: dict[int, set[int]] = {}
-            for number, order in self._changed(part, "Type eq 'Refund'"):
-                touched.setdefault(order, set()).add(number)
-            yield part.reached, Split([], part.pages[0], None)
-            for split in self._of_ids(one, touched):
-                yield part.reached, replace(split, records=refunds.returns_of(split.records, touched))
+            for touched in _by_order(self._changed(part, "Type eq 'Refund'"), most):
+                yield part.reached, Split([], part.pages[0], None)
+                for split in self._of_ids(one, touched):
+                    yield part.reached, replace(split, records=refunds.returns_of(split.records, touched))
 
     def _of_keys(self, one: List, keys: Sequence[str]) -> Iterator[tuple[datetime, Split]]:
         """The returns of these keys, or of the orders around them."""
@@ -434,14 +432,14 @@ class Reading(Client):
 
     # ---- documents
 
-    def _made(self, one: List, found: Iterator[tuple[datetime, Split]]) -> Iterator[Page]:
+    def _made(self, one: List, found: Iterator[tuple[datetime, Split]], most: int) -> Iterator[Page]:
         """Pages of documents. A frame of entities is turned while the next one is read."""
         account = self._account(one)
         number = 0
         with Pool(1, "turn") as pool:
             pending: Future[Page] | None = None
             try:
-                for number, frame in enumerate(_frames(found), 1):
+                for number, frame in enumerate(_frames(found, most), 1):
                     if pending:
                         yield pending.result()
                     pending = pool.submit(self._turned, one, frame, account, number)
@@ -468,8 +466,8 @@ class Reading(Client):
         return set()
 
 
-def _frames(found: Iterator[tuple[datetime, Split]]) -> Iterator[list[tuple[datetime, Split]]]:
-    """Pages together, up to a frame or a little more; what has been read before an error, too."""
+def _frames(found: Iterator[tuple[datetime, Split]], most: int) -> Iterator[list[tuple[datetime, Split]]]:
+    """Pages together, up to `most` rows or a little more; what has been read before an error, too."""
     frame: list[tuple[datetime, Split]] = []
     size = length = 0
     try:
@@ -477,7 +475,7 @@ def _frames(found: Iterator[tuple[datetime, Split]]) -> Iterator[list[tuple[date
             frame.append(each)
             size += len(each[1].records)
             length += sum(len(bytes(raw)) for raw in each[1].records)
-            if size >= FRAME or length >= FRAME_BYTES:
+            if size >= most or length >= FRAME_BYTES:
                 yield frame
                 frame, size, length = [], 0, 0
     except Exception:
@@ -486,6 +484,18 @@ def _frames(found: Iterator[tuple[datetime, Split]]) -> Iterator[list[tuple[date
         raise
     if frame:
         yield frame
+
+
+def _by_order(changed: Iterable[tuple[int, int]], most: int) -> Iterator[dict[int, set[int]]]:
+    """Adjustments by their orders, up to `most` orders at once, so that the first ones need not wait for all; at least
+    one portion, which may be empty."""
+    touched: dict[int, set[int]] = {}
+    for number, order in changed:
+        if len(touched) >= most and order not in touched:
+            yield touched
+            touched = {}
+        touched.setdefault(order, set()).add(number)
+    yield touched
 
 
 def portions(conditions: Iterable[str]) -> Iterator[str]:
