@@ -190,7 +190,7 @@ QUANTITIES = Subject(
 def _price(price: dict[str, Any], rules: Rules) -> Iterable[Row]:
     promotion = price.get("Promotion") or {}
     facts = {
-        "price": price["Price"], "currency": price["Currency"], "minimum": price.get("MinPrice"),
+        "price": price.get("Price"), "currency": price.get("Currency"), "minimum": price.get("MinPrice"),
         "maximum": price.get("MaxPrice"), "promotion": promotion.get("Price"),
     }  # fmt: skip
     yield Row(folded(price["SKU"]), facts, price["UpdatedDate"])

@@ -56,7 +56,7 @@ def _buyer(order: dict[str, Any], rules: Rules) -> Iterable[Row]:
 
 def _named(order: dict[str, Any]) -> bool:
     """Whether the order names its buyer."""
-    who, *places = (order[name] or {} for name in ("CustomerInfo", "ShippingAddress", "BillingAddress"))
+    who, *places = (order.get(name) or {} for name in ("CustomerInfo", "ShippingAddress", "BillingAddress"))
     names = [who.get(name) for name in ("FirstName", "LastName", "Company")]
     return any((name or "").strip() for name in [*names, *(p.get(n) for p in places for n in ("Name", "Company"))])
 
