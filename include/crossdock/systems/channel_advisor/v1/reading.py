@@ -62,20 +62,21 @@ class List:
     by_sku: bool = False  # one profile's alone: a SKU is a key in one profile only
 
 
+_MOVES = ("UpdateDateUtc", "CreateDateUtc")  # of a product; the first may be null until it is changed
 _OFFER = "ID,ProfileID,Sku,CreateDateUtc,UpdateDateUtc"
 LISTS = {
     "orders": List("Orders", "order", ORDER_PARTS, dates=("UpdatedDateUtc", "ImportDateUtc")),
     "shipping": List("Fulfillments", "shipment", "Items", dates=("UpdatedDateUtc", "CreatedDateUtc")),
     "returns": List("Orders", "return", "Items($expand=Adjustments),Adjustments"),
     "products": List(
-        "Products", "product", "Attributes,Images,BundleComponents", dates=("UpdateDateUtc",), by_sku=True
+        "Products", "product", "Attributes,Images,BundleComponents", dates=_MOVES, by_sku=True
     ),
     "inventory": List(
-        "Products", "inventory", "DCQuantities", f"{_OFFER},QuantityUpdateDateUtc", ("UpdateDateUtc",),
+        "Products", "inventory", "DCQuantities", f"{_OFFER},QuantityUpdateDateUtc", _MOVES,
         by_sku=True,
     ),
     "prices": List(
-        "Products", "price", "", f"{_OFFER},BuyItNowPrice,MinPrice,MaxPrice,RetailPrice", ("UpdateDateUtc",),
+        "Products", "price", "", f"{_OFFER},BuyItNowPrice,MinPrice,MaxPrice,RetailPrice", _MOVES,
         by_sku=True, in_file=True,
     ),
     "sites": List("Sites", "site", of_profile=False),
