@@ -331,7 +331,7 @@ def test_the_commands_launch_release_go_back_and_say_so(launched: Shop, monkeypa
         assert result.exit_code == 0, (words, result.output, result.exception)
         return " ".join(result.output.split())
 
-    assert "Shadow mode: orders. Nothing of this is written" in command("status")
+    assert "Shadow mode: Orders. Nothing of this is written" in command("status")
     assert isinstance(CliRunner().invoke(app, ["launch", "orders"]).exception, ConfigError)
     assert "at most 2 records at first" in command("launch", "orders", "--from", "2011-01-01", "--cap", "2")
     assert "Live from 2011-01-01, 0 of the first 2 records sent" in command("status")
