@@ -104,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
     def _list(self, first: str, path: str, words: set[str]) -> None:
         """One page: `/v2/orders`, `/v2/orders/<page>`, and TIMS's lists by `Cursor`."""
         system, *names = path.removeprefix("api/").split("/")
-        if system == "v1":
+        if path.startswith("v1/"):  # TIMS's begin with api/
             return self._by_key(names[0], words)
         if system == "v2":
             number = int(names[1]) if len(names) > 1 else 0
