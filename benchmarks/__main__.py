@@ -53,6 +53,7 @@ def measure(here: Place, found: Measured, rounds: int) -> None:
             for what in ("extract", "again"):
                 here.empty("fresh")
                 found.add("bare", here.bare(what, "fresh", "all"))
+        here.migrated("fresh")
         for words in ("all.slow", "all"):
             with found.part(f"{name}: orders by the API v1{', 20 ms an answer' if 'slow' in words else ''}"):
                 found.add(f"v1 {words}", here.ours("v1", "fresh", words))
