@@ -115,7 +115,7 @@ def running(folder: Path, build: Callable[..., System] = ChannelAdvisor, **limit
     finally:
         server.should_exit = True
         thread.join()
-        system.store.close()
+        system.close()
         listener.close()
 
 

@@ -144,7 +144,7 @@ def running(folder: Path, kind: type[Tims] = Tims, **limits: int) -> Iterator[tu
     finally:
         server.should_exit = True
         thread.join()
-        system.store.close()
+        system.close()
         listener.close()
 
 

@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
 
 from contract.channel_advisor_calls import CLIENT, PRODUCTS, SCHEMA, SITES, Caller, event, line, running, sold
 from examples import examples
+from sandbox.kernel import contract
 
 pytestmark = pytest.mark.slow
 
@@ -29,6 +30,7 @@ SERVED = (
     "|listSites|listDistributionCenters|listProducts|createProducts|getProduct|updateProduct|deleteProduct"
     "|listInventory|updateInventory|listPrices|updatePrices|listPromotions"
     "|listListings|createListing|getListing|updateListing"
+    "|listWebhooks|createWebhook|getWebhook|deleteWebhook"
 )
 SCHEMA.config.generation.update(with_security_parameters=False)  # the caller has a token
 KNOWN_ORDERS = (1, 2, 3)
@@ -105,8 +107,12 @@ for each in SERVED.split("|"):
     globals()[f"test_every_answer_is_one_that_the_contract_describes_{each}"] = any_request(each)
 
 
-def test_an_operation_that_is_not_served_is_a_path_that_does_not_exist(shop: Caller) -> None:
-    answer = shop.send("GET", "/v2/webhooks")
+def test_every_operation_of_the_contract_is_served() -> None:
+    assert set(contract.load("channel_advisor").operations) == set(SERVED.split("|"))
+
+
+def test_a_path_that_is_not_in_the_contract_does_not_exist(shop: Caller) -> None:
+    answer = shop.send("GET", "/v2/webhook")
     assert (answer.status_code, set(answer.json())) == (404, {"Message"})
 
 

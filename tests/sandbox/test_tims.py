@@ -614,7 +614,7 @@ def test_the_checks_come_in_the_order_of_the_contract(tims: Caller) -> None:
 
     assert code("GET", "/api/v1/nothing", headers=nobody) == (401, "INVALID_TOKEN")
     assert code("GET", "/api/v1/nothing") == (404, "NOT_FOUND")
-    assert code("GET", "/api/v1/webhooks/subscriptions") == (404, "NOT_FOUND")
+    assert code("GET", "/api/v1/webhooks/subscriptions/WH-1") == (404, "NOT_FOUND")
     assert code("DELETE", "/api/v1/customers") == (405, "METHOD_NOT_ALLOWED")
     assert code("POST", "/api/v1/customers", data=huge, headers=json) == (413, "PAYLOAD_TOO_LARGE")
     assert code("POST", "/api/v1/customers", data="a=b") == (415, "UNSUPPORTED_MEDIA_TYPE")

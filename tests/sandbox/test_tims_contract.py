@@ -54,6 +54,7 @@ EXISTING = {
     ("credit-memos", "id"): "CM-4001",
     ("payments", "id"): "PAY-9001",
     ("entries", "id"): "GL-500001",
+    ("subscriptions", "id"): "WH-1",
 }
 
 
@@ -70,6 +71,8 @@ def tims() -> Iterator[Caller]:
         caller.made("/ar/credit-memos", credit(bill))
         caller.made("/ar/payments", payment("1.00", ("InvoiceID", bill["InvoiceID"], "1.00")))
         caller.made("/inventory/adjustments", adjustment(-1))
+        wanted = {"TargetURL": "http://127.0.0.1:9/hooks", "EventTypes": ["item.updated"], "Secret": "s" * 32}
+        caller.made("/webhooks/subscriptions", wanted)
         caller.made("/gl/entries", entry(("1000", "1.00", "0.00"), ("1100", "0.00", "1.00")))
         yield caller
 

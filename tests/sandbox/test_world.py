@@ -221,7 +221,7 @@ def test_both_systems_take_in_the_whole_january_and_hold_what_the_world_says(
         assert counts["item"] == len(january.catalogue.items)
         assert counts["customer"] == len(list(january.customers()))
     for system in systems.values():
-        system.store.close()
+        system.close()
 
 
 # ---- time ----

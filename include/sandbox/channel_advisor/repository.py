@@ -50,6 +50,7 @@ TERMS: dict[str, Terms] = {
         ("status", doc["Status"]),
     ],
     "distribution_center": lambda doc: [("profile", doc["ProfileID"])],
+    "webhook": lambda doc: [("application", doc["Application"]), ("url", doc["Url"])],
 }
 
 

@@ -1,7 +1,6 @@
 """Channel Advisor: tokens, refusals in its shapes, validation of bodies.
 
-In: requests that the kernel has read. Out: answers of the contract. Never: an operation served in part; the paths of
-webhooks do not exist yet.
+In: requests that the kernel has read. Out: answers of the contract. Never: an operation served in part.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from sandbox.channel_advisor import (
     returns,
     shipments,
     stock,
+    webhooks,
     world,
 )
 from sandbox.channel_advisor.rules import Conflict
@@ -56,10 +56,11 @@ class ChannelAdvisor(System):
     any_case_query = True
     paging = ("updatedSince", "updatedBefore", "limit", "cursor")
     terms = repository.TERMS
+    events = webhooks.OrdersAndReturns()
 
     def __init__(self, folder: Path, *, per_minute: int | None = None, at_once: int | None = None) -> None:
         super().__init__(folder, per_minute=per_minute, at_once=at_once)
-        for module in (lists, orders, products, stock, prices, listings, shipments, returns):
+        for module in (lists, orders, products, stock, prices, listings, shipments, returns, webhooks):
             self.handlers |= module.handlers(self)
 
     def routes(self) -> contract.Routes:

@@ -12,6 +12,7 @@ faults. Never: a rule of business; those live in `sandbox.tims` and `sandbox.cha
 | oauth | access tokens |
 | limits | requests per minute and at once |
 | faults | what goes wrong on purpose |
+| webhooks | the events of a system, from the change to the subscriber |
 | controls | `/_sandbox/...` |
 | http | requests, answers, refusals |
 | app | the way of a request: `System` (what a system says) and `App` (ASGI) |

@@ -11,6 +11,7 @@
 | POST documents {"kind": "order", "where": {"OrderStatus": ["Open"]}} | whole documents, oldest change first |
 | GET, DELETE requests | requests by method and path template since the last reset |
 | POST expire-tokens | every access token dies |
+| GET, PUT webhooks {"first_pause_seconds": 1} | reads and sets how events are delivered (`webhooks.Settings`) |
 | GET health | 200 when it serves |
 """
 
@@ -54,6 +55,8 @@ class Controls:
             "GET requests": lambda _: dict(sorted(self._requests.items())),
             "DELETE requests": self._forget_requests,
             "POST expire-tokens": lambda _: {"expired": self._system.tokens.expire()},
+            "GET webhooks": lambda _: self._system.webhooks.shown(),
+            "PUT webhooks": lambda sent: self._system.webhooks.set(sent),
             **system.controls(),
         }
 
@@ -84,6 +87,7 @@ class Controls:
         else:
             raise ValueError('Say {"now": "2011-01-04T10:00:00Z"} or {"advance": 3600}.')
         self._system.moved()
+        self._system.webhooks.moved()
         return {"now": text(self._system.clock.now())}
 
     def _replace_faults(self, sent: dict[str, Any]) -> dict[str, Any]:
@@ -133,6 +137,7 @@ class Controls:
         system.tokens = system.logins()
         system.faults.remove()
         system.limiter.clear()
+        system.webhooks.forget()
         system.forget()
         return {"now": text(system.clock.now())}
 

@@ -25,6 +25,17 @@ path or an operationId. Out: for every request the faults that hit it. Never: a 
 | clock_off | the answer's Date is off | minutes (7) |
 | grant_expired | the token endpoint does not take the refresh token any more | |
 | refused | a write is refused, in a bulk each of its items; nothing happened | status (409), code (INVALID_STATE) |
+
+Of deliveries of events, where `path` is a glob over the event's type (`Order*`, `shipment.created`):
+
+| kind | what happens | options |
+|---|---|---|
+| event_twice | the event is delivered two times | |
+| event_shuffled | it comes after others that happened later | seconds (3): at most so late |
+| event_late | it is delivered late | seconds (3600) |
+| event_forged | before it comes one that nobody signed who may | |
+| event_cut | half of the body arrives, then it is sent again | |
+| event_never | it is not delivered | |
 """
 
 from __future__ import annotations
@@ -39,13 +50,15 @@ KINDS = (
     "rate_limited", "rate_limited_bare", "error_before", "error_after", "bad_gateway_html", "denied_200",
     "token_plain_400", "expire_token", "slow", "cut_body", "truncated_json", "repeat_cursor", "shift_rows",
     "hang_after", "bulk_partial", "web_page", "not_found", "clock_off", "grant_expired", "refused",
+    "event_twice", "event_shuffled", "event_late", "event_forged", "event_cut", "event_never",
 )  # fmt: skip
+OF_EVENTS = tuple(kind for kind in KINDS if kind.startswith("event_"))
 _OPTIONS = {"id", "path", "method", "kind", "times", "after", "probability", "seed"}
 _OWN = {
     "rate_limited": {"seconds"}, "error_before": {"status"}, "error_after": {"status"}, "denied_200": {"shape"},
     "slow": {"seconds"}, "shift_rows": {"rows"}, "hang_after": {"seconds"},
     "bulk_partial": {"every", "effect", "status"}, "web_page": {"status"}, "clock_off": {"minutes"},
-    "refused": {"status", "code"},
+    "refused": {"status", "code"}, "event_shuffled": {"seconds"}, "event_late": {"seconds"},
 }  # fmt: skip
 
 
@@ -90,6 +103,12 @@ class Rule:
         self.times = None if self.times is None else self.times - 1
         self.hits += 1
         return True
+
+    def pause(self) -> float:
+        """event_late, event_shuffled: seconds by which this event comes later."""
+        if self.kind == "event_late":
+            return float(self.options.get("seconds", 3600))
+        return self._dice.random() * float(self.options.get("seconds", 3)) if self.kind == "event_shuffled" else 0.0
 
     def breaks(self, index: int) -> bool:
         """bulk_partial: whether this item of the bulk is hit."""
@@ -184,7 +203,15 @@ class Faults:
         return [rule.shown() for rule in self._rules]
 
     def plan(self, method: str, path: str, operation: str | None) -> Plan:
+        return self._hit(method, path, operation, of_events=False)
+
+    def plan_event(self, kind: str) -> Plan:
+        """The faults that hit the delivery of an event of this type."""
+        return self._hit("POST", kind, None, of_events=True)
+
+    def _hit(self, method: str, path: str, operation: str | None, *, of_events: bool) -> Plan:
         if not self._rules:
             return Plan()
         with self._lock:
-            return Plan([r for r in self._rules if r.meets(method, path, operation) and r.strikes()])
+            rules = [rule for rule in self._rules if (rule.kind in OF_EVENTS) == of_events]
+            return Plan([rule for rule in rules if rule.meets(method, path, operation) and rule.strikes()])

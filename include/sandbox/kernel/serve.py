@@ -50,7 +50,7 @@ def serve(system: System, port: int, host: str = "127.0.0.1") -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        system.store.close()
+        system.close()
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Documents, the terms they are found by, references and counters: one SQLite file a system.
+"""Documents, the terms they are found by, references, counters, and notices on their way: one SQLite file a system.
 
 In: documents as plain data (exact decimals). Out: rows sorted by (modified, id). Never: a change outside a transaction,
 a write beside another one (one writer at a time), a float.
@@ -17,10 +17,11 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -36,6 +37,10 @@ CREATE TABLE IF NOT EXISTS term (
 CREATE INDEX IF NOT EXISTS term_id ON term (kind, id, name, value);
 CREATE TABLE IF NOT EXISTS reference (
     scope TEXT NOT NULL, key TEXT NOT NULL, id NOT NULL, PRIMARY KEY (scope, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notice (
+    number INTEGER PRIMARY KEY, subscription NOT NULL, event BLOB NOT NULL, due INTEGER NOT NULL,
+    until INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS notice_due ON notice (due, number);
 CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
@@ -69,13 +74,39 @@ class Row:
         return decode(self._extra) if self._extra else {}
 
 
-class Transaction:
-    """Reads and writes that happen together or not at all."""
+@dataclass(frozen=True)
+class Change:
+    """A document of a watched kind that was written; `before` is None for a new one."""
 
-    def __init__(self, connection: sqlite3.Connection, terms: Mapping[str, Terms]) -> None:
+    kind: str
+    id: Id
+    before: dict[str, Any] | None
+    after: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """An event on its way to a subscriber. `due` and `until` are ticks of passed time (`Clock.passed`)."""
+
+    number: int
+    subscription: Id
+    event: bytes = field(repr=False)
+    due: int
+    until: int
+    attempts: int
+
+
+class Transaction:
+    """Reads and writes that happen together or not at all. `changes` holds what was put of the watched kinds."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, terms: Mapping[str, Terms], watched: frozenset[str] = frozenset()
+    ) -> None:
         self._sql = connection.execute
         self._many = connection.executemany
         self._terms = terms
+        self._watched = watched
+        self.changes: list[Change] = []
 
     # ---- documents ----
     def get(self, kind: str, id: Id) -> Row | None:
@@ -89,6 +120,9 @@ class Transaction:
     ) -> None:
         """Insert or replace. `extra` replaces what was kept beside the document; None keeps nothing. `instead`, the
         row as it is stored, spares reading its terms again."""
+        if kind in self._watched:
+            before = self.get(kind, id)
+            self.changes.append(Change(kind, id, before.doc if before else None, doc))
         self._sql(
             "INSERT INTO document (kind, id, modified, doc, extra) VALUES (?, ?, ?, ?, ?) ON CONFLICT (kind, id)"
             " DO UPDATE SET modified = excluded.modified, doc = excluded.doc, extra = excluded.extra",
@@ -231,13 +265,57 @@ class Transaction:
             (name, first),
         ).fetchone()[0]
 
+    # ---- notices ----
+    def add_notices(self, notices: Iterable[tuple[Id, bytes, int, int]]) -> None:
+        """(subscription, event, due, until) of each."""
+        self._many("INSERT INTO notice (subscription, event, due, until) VALUES (?, ?, ?, ?)", notices)
+
+    def due_notices(self, now: int, limit: int) -> list[Notice]:
+        """Those that are due, the longest waiting first."""
+        found = self._sql(
+            "SELECT number, subscription, event, due, until, attempts FROM notice WHERE due <= ?"
+            " ORDER BY due, number LIMIT ?",
+            (now, limit),
+        )
+        return [Notice(*row) for row in found]
+
+    def next_due(self) -> int | None:
+        return self._sql("SELECT min(due) FROM notice").fetchone()[0]
+
+    def waiting_notices(self) -> int:
+        return self._sql("SELECT count(*) FROM notice").fetchone()[0]
+
+    def postpone_notice(self, number: int, due: int) -> None:
+        """After an attempt that failed."""
+        self._sql("UPDATE notice SET due = ?, attempts = attempts + 1 WHERE number = ?", (due, number))
+
+    def remove_notice(self, number: int) -> None:
+        self._sql("DELETE FROM notice WHERE number = ?", (number,))
+
+    def remove_notices_of(self, subscription: Id) -> int:
+        """Answers how many waited."""
+        return self._sql("DELETE FROM notice WHERE subscription = ?", (subscription,)).rowcount
+
     def clear(self) -> None:
-        for table in ("document", "term", "reference", "counter", "setting"):
+        for table in ("document", "term", "reference", "notice", "counter", "setting"):
             self._sql(f"DELETE FROM {table}")
 
 
 def _marks(values: Sequence[Any]) -> str:
     return ",".join("?" * len(values))
+
+
+class Watcher(Protocol):
+    """Sees what is written."""
+
+    def kinds(self) -> frozenset[str]:
+        """Of the documents whose changes it wants to see."""
+
+    def record(self, tx: Transaction, changes: Sequence[Change]) -> None:
+        """Writes more into the transaction of the changes, before it is committed."""
+
+    def committed(self) -> None:
+        """What `record` wrote is there for all. Called by the only writer: it must not write."""
 
 
 class Store:
@@ -250,6 +328,7 @@ class Store:
         self._local = threading.local()
         self._writing = threading.Lock()
         self.version = 0  # counts what was committed
+        self.watcher: Watcher | None = None
         self._writer = self._connect()
         self._writer.executescript(_SCHEMA)
 
@@ -278,13 +357,19 @@ class Store:
         """One transaction: committed at the end, undone by any exception."""
         with self._writing:
             self._writer.execute("BEGIN IMMEDIATE")
+            watcher = self.watcher
             try:
-                yield Transaction(self._writer, self._terms)
+                tx = Transaction(self._writer, self._terms, watcher.kinds() if watcher else frozenset())
+                yield tx
+                if watcher and tx.changes:
+                    watcher.record(tx, tx.changes)
             except BaseException:
                 self._writer.execute("ROLLBACK")
                 raise
             self._writer.execute("COMMIT")
             self.version += 1
+            if watcher and tx.changes:
+                watcher.committed()
 
     def setting(self, name: str) -> str | None:
         with self._writing:

@@ -19,6 +19,7 @@ from sandbox.kernel.faults import Faults, Plan
 from sandbox.kernel.http import Answer, Refusal, Request
 from sandbox.kernel.oauth import Access, Tokens
 from sandbox.kernel.store import Id, Row, Store, Terms, Transaction, decode
+from sandbox.kernel.webhooks import Events, Webhooks
 
 Handler = Callable[..., Answer]
 
@@ -89,6 +90,7 @@ class System:
     max_body: ClassVar[int] = 5 * 1024 * 1024
     any_case_query: ClassVar[bool] = False
     paging: ClassVar[tuple[str, str, str, str]]  # names of since, before, limit, cursor
+    events: ClassVar[Events]
 
     def __init__(self, folder: Path, *, per_minute: int | None = None, at_once: int | None = None) -> None:
         self.store = Store(folder / f"{self.name}.db", self.terms)
@@ -99,6 +101,12 @@ class System:
         self.faults = Faults()
         self.handlers: dict[str, Handler] = {}
         self.faces: list[Face] = []
+        self.webhooks = Webhooks(self, self.events)
+
+    def close(self) -> None:
+        """Stops its thread and closes its store."""
+        self.webhooks.close()
+        self.store.close()
 
     # ---- what a system says ----
     def logins(self) -> Tokens:

@@ -32,6 +32,7 @@ from sandbox.tims import (
     payments,
     shipments,
     stock,
+    webhooks,
     world,
 )
 from sandbox.tims.call import Call
@@ -91,6 +92,10 @@ HANDLERS: dict[str, Callable[[Call], Answer]] = {
     "getEntry": entries.get_entry,
     "reverseEntry": entries.reverse_entry,
     "getTrialBalance": entries.trial_balance,
+    "listSubscriptions": webhooks.list_subscriptions,
+    "createSubscription": webhooks.create_subscription,
+    "getSubscription": webhooks.get_subscription,
+    "deleteSubscription": webhooks.delete_subscription,
 }
 
 
@@ -112,7 +117,9 @@ class Tims(System):
         "entry": entries.terms,
         "period": ledger.period_terms,
         "_backorder": stock.backorder_terms,
+        "subscription": webhooks.terms,
     }
+    events = webhooks.Documents()
 
     def __init__(self, folder: Path, *, per_minute: int | None = None, at_once: int | None = None) -> None:
         super().__init__(folder, per_minute=per_minute, at_once=at_once)
