@@ -22,6 +22,7 @@ import sqlalchemy as sa
 
 from crossdock.errors import ConfigError, Transient
 from crossdock.store import database, faults, versions
+from crossdock.store.jobs import Jobs
 from crossdock.store.tables import ref_channel_product
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
@@ -127,6 +128,7 @@ class Runtime:
             breaker=Breaker("channel_advisor", engine=self.engine),
         )
         client.product_ids = self._product_ids
+        client.jobs = Jobs(self.engine, "channel_advisor")
         return client
 
     def _product_ids(self, skus: Sequence[str]) -> dict[str, int]:

@@ -200,7 +200,7 @@ def test_what_was_read_before_a_list_failed_is_given_out(
     server: Server, ca: V1, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "FRAME", 1)
-    server.script(ORDERS, rows(order(1), link="x"), rows(order(2), link="x"), rows(order(1)))
+    server.script(ORDERS, rows(order(1), link="x"), rows(order(2), link="x"), rows(order(1), link="x"))
     pages = ca.pages("orders", since=NOW)
     assert [one["ChannelAdvisorOrderID"] for one in documents(islice(pages, 2))] == [1, 2]
     with pytest.raises(BadResponse):
@@ -251,11 +251,12 @@ def test_a_cancellation_in_a_state_that_nobody_knows_is_no_guess(
 def test_the_chosen_profiles_are_asked_for_and_no_other(server: Server) -> None:
     server.default(ORDERS, rows())
     server.default("/v1/Products", rows())
-    with V1(connection("channel_advisor", server.url, profile_id=[7, 8]), limits=FAST) as client:
+    server.default("/v1/Profiles", rows(*({"ID": n, "CurrencyCode": "EUR" if n == 9 else "GBP"} for n in (6, 7, 8, 9))))
+    with V1(connection("channel_advisor", server.url, profile_id=[7, 8, 9]), limits=FAST) as client:
         list(client.pages("orders", since=NOW))
         list(client.pages("products", since=NOW))
-    assert "(ProfileID eq 7 or ProfileID eq 8)" in filters(server)[0]
-    assert "ProfileID eq 7 and" in filters(server, "/v1/Products")[0]  # a SKU is a key in one profile only
+    assert "(ProfileID eq 7 or ProfileID eq 8 or ProfileID eq 9)" in filters(server)[0]
+    assert "(ProfileID eq 7 or ProfileID eq 8) and" in filters(server, "/v1/Products")[0]  # those of one currency
     with pytest.raises(ConfigError, match="profile that is no number"):
         V1(connection("channel_advisor", server.url, profile_id="main"), limits=FAST)
 

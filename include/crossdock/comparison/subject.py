@@ -132,6 +132,11 @@ class Rules:
         self._actions: dict[str, str] = {}
 
     @cached_property
+    def other_profiles(self) -> tuple[int, ...]:
+        """The profiles beside the first in whose products an item may be sold, too."""
+        return self._runtime.channel_advisor.other_profiles if self._runtime else ()
+
+    @cached_property
     def own_centers(self) -> frozenset[int]:
         """The distribution centers whose stock we write."""
         assert self._runtime is not None

@@ -7,6 +7,7 @@ or a converter: it shows their docstrings.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from crossdock.mapping import language, lookups
@@ -39,6 +40,30 @@ def markdown(folder: Path | None = None) -> str:
     used = [one for mapping in mappings for one in mapping.every_field]
     parts = [INTRODUCTION, *map(_mapping, mappings), _converters(used), _lookups(used, mappings)]
     return "\n".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class Described:
+    """One line of a table in words: the target field, with its list where it is of lines; where it comes from; its
+    note."""
+
+    target: str
+    origin: str
+    note: str
+
+
+def lines(mapping: Table) -> tuple[Described, ...]:
+    """All lines of a table, in its order."""
+    heads = [Described(one.target, _origin(one, ""), one.note) for one in mapping.fields]
+    below = mapping.children
+    return (
+        *heads,
+        *(
+            Described(f"{below.target}.{one.target}", _origin(one, below.source), one.note)
+            for one in (below.fields if below else ())
+            if below
+        ),
+    )
 
 
 def _mapping(mapping: Table) -> str:

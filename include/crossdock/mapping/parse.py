@@ -9,14 +9,14 @@ knows what pyarrow does not (`5.0` is an integer, `1.00000` has no fifth decimal
 
 What this step decides is only what a frame cannot hold: types, more than four decimals, too many digits, a field given
 twice, text that is no Unicode. Lengths, codes and ranges are for the checks, so that all reasons come together. A null,
-an absent field and a field of an object that is null are the same: missing. A number in quotes is read as that number
-where pyarrow takes it (amounts), for its value is exact. Fields that the contract does not name are left out, as it
-asks, and named in `unknown`.
+an absent field and a field of an object that is null are the same: missing. A number in quotes is read as that number,
+for its value is exact. Fields that the contract does not name are left out, as it asks, and named in `unknown`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
@@ -39,6 +39,7 @@ _LONG_NUMBER = 100  # characters; a longer number is looked at closely
 _DIGITS = np.frombuffer(b"0123456789", dtype=np.uint8)
 _SAMPLE = 100  # documents looked at for fields that the contract does not name
 _ADVICE = "Correct the payload and replay it, or ask Channel Advisor's support why it was sent like this."
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?")  # in quotes, read as what it is
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -266,6 +267,8 @@ def _clean(value: Any, field: Field, document: Document, shown: str, report: Cal
         if isinstance(value, bool):
             return value
     elif field.type in ("integer", "number", "double"):
+        if isinstance(value, str) and _NUMBER.fullmatch(value):
+            value = Decimal(value)
         if isinstance(value, Decimal):
             if field.type == "double":  # of any precision: the fifth decimal is rounded
                 value = round(value, 4) if value.adjusted() < 18 else value

@@ -67,8 +67,15 @@ def _id(rows: sa.FromClause, table: sa.Table, name: str) -> sa.ColumnElement[Any
     return rows.c.key if isinstance(kind, sa.Text) else sa.cast(rows.c.key, kind)
 
 
+def _bare(rows: sa.FromClause) -> sa.ColumnElement[str]:
+    """A product's SKU without the profile that stands in front of it, where products of several profiles are kept."""
+    profile = sa.func.concat(rows.c.payload["ProfileID"].astext, ":")
+    is_named = sa.and_(sa.func.length(profile) > 1, sa.func.starts_with(rows.c.key, profile))
+    return sa.case((is_named, sa.func.substr(rows.c.key, sa.func.length(profile) + 1)), else_=rows.c.key)
+
+
 def _product(rows: sa.FromClause) -> dict[str, sa.ColumnElement[Any]]:
-    table, folded = ref_channel_product, sa.func.lower(sa.func.btrim(rows.c.key))
+    table, folded = ref_channel_product, sa.func.lower(sa.func.btrim(_bare(rows)))
     paths = {"product_id": "ProductID", "type": "ProductType"}
     return {"sku": rows.c.key, "folded": folded, **fields(rows, table, paths), "payload": rows.c.payload}
 

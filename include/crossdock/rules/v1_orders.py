@@ -21,12 +21,14 @@ from crossdock.mapping import bodies, contracts, problems
 from crossdock.mapping.frames import LINE, PARENT, ROW, Frames, sum_by_header, written
 from crossdock.mapping.registry import Columns, rule
 from crossdock.rules.settings import Settings
+from crossdock.rules.v1_profiles import Profiles
 from crossdock.rules.vectorize import column, distinct, text_column
 from crossdock.settings import config_dir
 
 STATUSES, ADJUSTMENTS, REMITTERS = "channel_advisor_v1_status", "channel_advisor_v1_adjustments", "tax_remitters"
 TABLES = (STATUSES, ADJUSTMENTS, REMITTERS)
 SENT = ("Complete", "InTransit", "ThirdPartyManaged")  # DeliveryStatus of what has left
+NOT_SENT = ("NoChange", "ReadyForPickup", "Canceled", "Confirmed", "PickAndPack", "LabelCreated", "Held")
 UNTAKEN = ("Error", "NoChange")  # states without a row: the marketplace has not taken the adjustment
 _NEVER = np.iinfo(np.int64).min
 
@@ -34,11 +36,12 @@ _NEVER = np.iinfo(np.int64).min
 @dataclass(frozen=True)
 class Account:
     """What the rules need of the account: settings of sites; `currencies` of its profiles; `profile`: the one that
-    stands for those documents that name none."""
+    stands for those documents that name none; `profiles`: those whose products are kept."""
 
     settings: Settings = field(default_factory=Settings)
     currencies: Mapping[int, str] = field(default_factory=dict)
     profile: int = 0
+    profiles: Profiles = field(default_factory=Profiles)
 
 
 class StatusRow(Struct, frozen=True):
@@ -229,7 +232,8 @@ def _positions(lines: pd.DataFrame, rows: np.ndarray, ids: np.ndarray) -> np.nda
     reads=[
         "ShippingStatus", "lines.ID", "lines.Quantity", "lists.Fulfillments.DeliveryStatus",
         "lists.Fulfillments.ShippedDateUtc", "lists.Fulfillments.Items.OrderItemID",
-        "lists.Fulfillments.Items.Quantity", "lists.Items.Adjustments.Type", "lists.Items.Adjustments.RequestStatus",
+        "lists.Fulfillments.Items.Quantity", "lists.Items.Adjustments.ID", "lists.Items.Adjustments.Type",
+        "lists.Items.Adjustments.RequestStatus",
         "lists.Items.Adjustments.Quantity", "lists.Items.Adjustments.SiteRefundDateUtc",
     ],
     writes=["LineCount", "UnitsState", "lines.UnitsSent", "lines.UnitsGone", "lines.UnitsBack"],
@@ -237,13 +241,16 @@ def _positions(lines: pd.DataFrame, rows: np.ndarray, ids: np.ndarray) -> np.nda
 def line_units(frames: Frames, context: object) -> Columns:
     """Counts the units of each line that were shipped (its items in fulfillments that have left), cancelled and
     returned (its adjustments, by the table of their states); in a cancelled order all that have not left are cancelled.
-    UnitsState says what that is over all lines. A cancellation in a state that the table does not know makes the order
-    a dead letter: its units would be sent or not by a guess."""
+    UnitsState says what that is over all lines. A cancellation in a state that the table does not know, or
+    without a number of units, makes the order a dead letter, and so does a fulfillment in an unknown state: its units
+    would be sent or not by a guess."""
     header, lines = frames.header, frames.lines
     count = len(lines)
     ordered, rows = whole(lines["Quantity"]), lines[ROW].to_numpy()
     parcels, packed = frames.lists["Fulfillments"], frames.lists["Fulfillments.Items"]
-    left = (parcels["DeliveryStatus"].isin(SENT) & parcels["ShippedDateUtc"].notna()).to_numpy(dtype=bool)
+    dated = parcels["ShippedDateUtc"].notna().to_numpy(dtype=bool)
+    left = parcels["DeliveryStatus"].isin(SENT).to_numpy(dtype=bool) & dated
+    strange = np.flatnonzero(dated & ~parcels["DeliveryStatus"].isin([*SENT, *NOT_SENT]).to_numpy(dtype=bool))
     packed = packed[left[packed[PARENT].to_numpy()]]
     at = _positions(lines, packed[ROW].to_numpy(), whole(packed["OrderItemID"]))
     sent = summed(at[at >= 0], whole(packed["Quantity"])[at >= 0], count)
@@ -265,8 +272,32 @@ def line_units(frames: Frames, context: object) -> Columns:
         message="lookups/channel_advisor_v1_adjustments.csv does not know {value}, the state of a cancellation.",
         do="Find out whether its units are cancelled and add a row to it; then read the order again by its key.",
     )
+    over = (header["ShippingStatus"] == "Canceled").to_numpy(dtype=bool)  # as a whole, whatever its parts say
+    uncounted = np.flatnonzero(gone & changes["Quantity"].isna().to_numpy(dtype=bool) & ~over[changes[ROW].to_numpy()])
+    found_problems = problems.concat(
+        [
+            found_problems,
+            problems.make(
+                changes[ROW].to_numpy()[uncounted],
+                field="Items.Adjustments.Quantity",
+                rule="missing_units",
+                value=changes["ID"].astype("str").to_numpy()[uncounted],
+                message="Nobody says how many units cancellation {value} takes off its line.",
+                do="Find out how many at Channel Advisor, and cancel them there with their number; then read the order "
+                "again by its key.",
+            ),
+            problems.make(
+                parcels[ROW].to_numpy()[strange],
+                field="Fulfillments.DeliveryStatus",
+                rule="unknown_status",
+                value=parcels["DeliveryStatus"].fillna("(missing)").astype("str").to_numpy()[strange],
+                message="A fulfillment with a date of shipping is {value}: whether its units have left is not known.",
+                do="Set it to Complete or Canceled at Channel Advisor; then read the order again by its key.",
+            ),
+        ]
+    )
     cancelled = summed(of[gone], units[gone], count)
-    canceled = (header["ShippingStatus"] == "Canceled").to_numpy(dtype=bool)[rows]
+    canceled = over[rows]
     cancelled = np.where(canceled, ordered - sent, np.clip(cancelled, 0, ordered - sent))
     returned = np.clip(summed(of[back], units[back], count), 0, sent)
 

@@ -206,6 +206,18 @@ def levels(frames: Frames, context: object) -> Columns:
     )
 
 
+@rule("product_name", reads=["ProfileID", "Sku"], writes=["NameOfProduct"])
+def product_name(frames: Frames, context: Account) -> Columns:
+    """NameOfProduct is the SKU; where products of several profiles are kept, `profile:SKU` in all but the first, for
+    one SKU in two profiles is two products."""
+    skus = column(frames.header, "Sku")
+    if len(context.profiles.kept) > 1:
+        pairs = zip(skus, whole(frames.header["ProfileID"]).tolist(), strict=True)
+        name = context.profiles.name_of
+        skus = text_column([name(sku, profile) if isinstance(sku, str) else None for sku, profile in pairs])
+    return Columns(pd.DataFrame({"NameOfProduct": skus}))
+
+
 @rule("priced", reads=["ProfileID", "BuyItNowPrice"], writes=["CurrencyOfProfile"])
 def priced(frames: Frames, context: Account) -> Columns:
     """Takes the products that have a price; CurrencyOfProfile is the one of their profile."""
@@ -214,6 +226,14 @@ def priced(frames: Frames, context: Account) -> Columns:
     return Columns(
         pd.DataFrame({"CurrencyOfProfile": text_column([context.currencies.get(one) for one in profiles])}), origin=has
     )
+
+
+@rule("center_code", reads=["ID", "Code"], writes=["CodeOfCenter"])
+def center_code(frames: Frames, context: object) -> Columns:
+    """CodeOfCenter is the Code of a distribution center; its ID where it has none."""
+    given = column(frames.header, "Code")
+    own = frames.header["ID"].astype("str").astype(given.dtype)
+    return Columns(pd.DataFrame({"CodeOfCenter": given.where(given.notna() & (given != ""), own)}))
 
 
 @rule("account_profile", reads=["ID"], writes=["ProfileOfAccount"])

@@ -21,12 +21,13 @@ from typing import Any, Literal
 from crossdock import flows, settings
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
-from crossdock.mapping import editing, language, lookups
+from crossdock.mapping import describe, editing, language, lookups
 from crossdock.mapping.checker import lacking, lines_made, source_type, target_type
 from crossdock.mapping.columns import FIELDS, no_place
 from crossdock.mapping.columns import LINES as LINES_PART
 from crossdock.mapping.contracts import Document, Field
 from crossdock.mapping.converters import CONVERTERS
+from crossdock.mapping.describe import Described
 from crossdock.mapping.editing import Part
 from crossdock.mapping.language import Mapping as Table
 from crossdock.mapping.registry import EVERYTHING, LINES, MADE, named_rules
@@ -173,9 +174,46 @@ class Vocabulary:
     rules: tuple[Word, ...]
 
 
+@dataclass(frozen=True)
+class OfDialect:
+    """A mapping by which records of another API are taken in, as its page shows it."""
+
+    name: str
+    title: str
+    file: str
+    source: str
+    target: str
+    lines: tuple[Described, ...]
+    findings: tuple[str, ...]
+
+
 def listed(person: Person) -> tuple[Summary, ...]:
-    """All mappings."""
+    """All mappings of flows."""
     return tuple(summary(person, name) for name in language.names())
+
+
+def of_dialects(person: Person) -> tuple[OfDialect, ...]:
+    """All mappings that make documents of the contract of another API's."""
+    person.require(Right.SEE)
+    return tuple(_of_dialect(name) for name in language.all_names() if "/" in name)
+
+
+def of_dialect(person: Person, name: str) -> OfDialect:
+    """One of them. ConfigError for an unknown name."""
+    person.require(Right.SEE)
+    if "/" not in name or name not in language.all_names():
+        raise ConfigError(f"There is no mapping {name!r}.", do="Take one of the page Mappings.")
+    return _of_dialect(name)
+
+
+def _of_dialect(name: str) -> OfDialect:
+    path = language.mappings_folder() / f"{name}.yaml"
+    table = language.read(path)
+    findings = tuple(f"Line {one.line}: {one.message}" for one in table.check())
+    return OfDialect(
+        name, table.title, f"{FOLDER}/{name}.yaml", " ".join(table.source), " ".join(table.target),
+        describe.lines(table), findings,
+    )  # fmt: skip
 
 
 def summary(person: Person, name: str) -> Summary:

@@ -19,6 +19,18 @@ PERSONAL = frozenset(
     {
         "Name", "FirstName", "LastName", "Company", "CustomerInfo.CustomerID", "Line1", "Line2", "City", "Region",
         "PostalCode", "Phone", "Email", "SpecialInstructions", "Notes", "Comment", "Message", "RefusedValue",
+        # Of the channel's API v1, which has no objects.
+        "BuyerUserId", "BuyerEmailAddress", "PublicNotes", "PrivateNotes", "GiftMessage", "GiftNotes",
+        "PaymentTransactionID", "PaymentPaypalAccountID", "PaymentCreditCardLast4", "PaymentMerchantReferenceNumber",
+        *(
+            f"{kind}{name}"
+            for kind in ("Shipping", "Billing")
+            for name in (
+                "Title", "FirstName", "LastName", "Suffix", "CompanyName", "CompanyJobTitle", "DaytimePhone",
+                "EveningPhone", "AddressLine1", "AddressLine2", "City", "StateOrProvince", "StateOrProvinceName",
+                "PostalCode",
+            )
+        ),
     }
 )  # fmt: skip
 _INDEX = re.compile(r"\[[0-9]+\]")
@@ -46,6 +58,15 @@ def _has_leaf(document: Document, path: str) -> bool:
 
 def _of_a_person(path: str) -> bool:
     return path in PERSONAL or path.rpartition(".")[2] in PERSONAL
+
+
+def hidden(value: Any) -> Any:
+    """A copy without any value: nobody says what its fields hold."""
+    if isinstance(value, Mapping):
+        return {name: hidden(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [hidden(part) for part in value]
+    return None if value is None else MASK
 
 
 def masked(value: Any, contract: str, document: str) -> Any:

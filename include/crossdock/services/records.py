@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from crossdock import flows
 from crossdock.errors import ConfigError
-from crossdock.flow import Flow
+from crossdock.flow import Flow, Resource
 from crossdock.mapping import contracts
 from crossdock.services import outside, payloads, personal, search, standing, timeline, wording
 from crossdock.services.outside import Outside
@@ -25,7 +25,7 @@ from crossdock.services.people import Person, Right
 from crossdock.services.standing import Standing
 from crossdock.services.timeline import Event, Link
 from crossdock.steps.records import unfit
-from crossdock.store import audit
+from crossdock.store import audit, database, raw
 from crossdock.store.tables import (
     ops_batch,
     ops_customer_change,
@@ -61,6 +61,7 @@ from crossdock.store.tables import (
     stage_sales_order_line,
     stage_settlement,
 )
+from crossdock.systems import channel_advisor
 from crossdock.systems.failures import NAMES
 
 MOST = 200  # rows of one kind
@@ -178,7 +179,7 @@ class Life:
 @dataclass(frozen=True)
 class Version:
     """One version of a record as it was received. `masked`: without personal data; `may_open`: the person may see it
-    whole, which is put on record."""
+    whole, which is put on record. `received`: what the document was made of, where the system speaks another API."""
 
     flow: str
     title: str
@@ -190,6 +191,7 @@ class Version:
     parts: tuple[Part, ...]
     masked: bool
     may_open: bool
+    received: tuple[Part, ...] = ()
 
 
 @dataclass
@@ -1066,7 +1068,25 @@ def version(
     return Version(
         flow.name, title, key, hashed, row.version, row.received_at, row.altered or "",
         tuple(payloads.parts(ordered)), not whole, person.may(Right.SEE_PERSONAL),
+        _made_of(connection, source, key, hashed, whole),
     )  # fmt: skip
+
+
+def _made_of(connection: sa.Connection, source: Resource, key: str, hashed: str, whole: bool) -> tuple[Part, ...]:
+    """The parts of what a version was made of, as received; none where the document is that. Without `whole` also
+    without personal data, and, where no schema says which fields these are, without any value."""
+    data = raw.received(connection, source.raw, key, hashed)
+    if data is None:
+        return ()
+    try:
+        content = database.from_json(data)
+    except ValueError:
+        return ()
+    schema = channel_advisor.received_as(source.path) if source.system == "channel_advisor" else None
+    if schema is None:
+        return tuple(payloads.parts(content if whole else personal.hidden(content)))
+    document = contracts.document(*schema)
+    return tuple(payloads.parts(payloads.ordered(content if whole else personal.masked(content, *schema), document)))
 
 
 @dataclass(frozen=True)

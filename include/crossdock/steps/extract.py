@@ -23,7 +23,6 @@ import sqlalchemy as sa
 from crossdock import settings
 from crossdock.errors import BadResponse, ConfigError, RecordRejected
 from crossdock.flow import Flow, Resource
-from crossdock.keys import segment
 from crossdock.pool import Pool
 from crossdock.steps import files, modes, records
 from crossdock.steps.load import launching
@@ -401,19 +400,13 @@ def _set_back(runtime: Runtime, reading: _Reading, since: datetime | None, serve
 def _by_key(runtime: Runtime, resource: Resource, keys: Sequence[str]) -> Iterator[records.Item]:
     for key in keys:
         try:
-            yield msgspec.Raw(_record(runtime, resource, key))
+            yield records.read_one(runtime, resource, key)
         except RecordRejected as error:
             if error.status != 404:
                 raise
             raise ConfigError(
                 f"{resource.system} has no record {key} in {resource.path}.", do="Check the id; nothing was changed."
             ) from error
-
-
-def _record(runtime: Runtime, resource: Resource, key: str) -> bytes:
-    if resource.one:
-        return runtime.tims.document(resource.one.format(key=segment(key)))
-    return runtime.system(resource.system).record(resource.path, key)
 
 
 def _chunks(records: Iterable[T], size: int) -> Iterator[list[T]]:

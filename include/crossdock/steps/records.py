@@ -10,19 +10,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import sqlalchemy as sa
 
 from crossdock import settings
 from crossdock.flow import Flow, Resource
+from crossdock.keys import segment
 from crossdock.mapping import parse
 from crossdock.store import alerts, database, dead_letters, raw
 from crossdock.store.raw import Record
 from crossdock.systems import scan, times
 from crossdock.systems.failures import NAMES
 from crossdock.systems.paging import Page, Unmade
+
+if TYPE_CHECKING:
+    from crossdock.runtime import Runtime
 
 REFERENCE = "reference"  # the flow name of reference data, for its dead letters
 UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)  # version of a record without a readable one: any other is newer
@@ -89,9 +93,7 @@ def judge(resource: Resource, received: Iterable[Item], clock: datetime | None =
     for item in received:
         if isinstance(item, Given):
             made.complete_to = item.complete_to
-            one = _given(resource, item, limits)
-        else:
-            one = identify(resource, item, limits)
+        one = read(resource, item, limits)
         if isinstance(one, Refused):
             refused[one.record.key] = one
             newest.pop(one.record.key, None)
@@ -110,8 +112,21 @@ def judge(resource: Resource, received: Iterable[Item], clock: datetime | None =
     return made
 
 
-def _given(resource: Resource, item: Given, limits: settings.Intake) -> tuple[Record, bool] | Refused:
-    """Reads one record of a dialect."""
+def read_one(runtime: Runtime, resource: Resource, key: str) -> Item:
+    """Reads one record by its key. RecordRejected(status=404) when there is none."""
+    if resource.system == "channel_advisor":
+        one = runtime.channel_advisor.single(resource.path, key)
+        return Given(one.document, one.received, None)
+    if resource.one:
+        return runtime.tims.document(resource.one.format(key=segment(key)))
+    return runtime.system(resource.system).record(resource.path, key)
+
+
+def read(resource: Resource, item: Item, limits: settings.Intake | None = None) -> tuple[Record, bool] | Refused:
+    """Reads (record, whether the list truncated it) of an item, or why it is refused. `limits`: as `identify` has
+    them."""
+    if not isinstance(item, Given):
+        return identify(resource, item, limits)
     document = item.document
     if isinstance(document, Unmade):
         record = Record(

@@ -58,7 +58,7 @@ def write_back(
     the written and the refused keys before the versions are stored as known: a crash in between only costs work."""
     resource = readers[0].source
 
-    def write(change: Change) -> RecordRejected | bytes | None:
+    def write(change: Change) -> RecordRejected | records.Item | None:
         try:
             stored = change.write()
             return _read_again(runtime, resource, change.key) if stored == b"" else stored
@@ -71,21 +71,21 @@ def write_back(
             refused = {one.key: answer for one, answer in answers if isinstance(answer, RecordRejected)}
             with runtime.engine.begin() as connection:
                 keep(connection, [one.key for one in portion if one.key not in refused], refused)
-            stored = [(one, answer) for one, answer in answers if isinstance(answer, bytes) and answer]
+            stored = [(one, answer) for one, answer in answers if answer and not isinstance(answer, RecordRejected)]
             for reader in readers:
                 _remember(runtime, reader, batch_id, stored)
 
 
-def _read_again(runtime: Runtime, resource: Resource, key: str) -> bytes:
+def _read_again(runtime: Runtime, resource: Resource, key: str) -> records.Item | None:
     """Reads a record whose write was answered without it. Only logs a failure: the write has succeeded."""
     try:
-        return runtime.system(resource.system).record(resource.path, key)
+        return records.read_one(runtime, resource, key)
     except (RecordRejected, Transient) as error:
         log.warning("%s was written, and its new version cannot be read: %s", resource.name, type(error).__name__)
-        return b""
+        return None
 
 
-def _remember(runtime: Runtime, reader: Flow, batch_id: int, stored: Sequence[tuple[Change, bytes]]) -> None:
+def _remember(runtime: Runtime, reader: Flow, batch_id: int, stored: Sequence[tuple[Change, records.Item]]) -> None:
     resource, queue = reader.source, records.queue_of(reader.name, reader.source)
     with runtime.engine.begin() as connection:
         worked = raw.worked(connection, resource.raw, queue, [one.key for one, _ in stored], batch_id)
@@ -104,14 +104,14 @@ def _remember(runtime: Runtime, reader: Flow, batch_id: int, stored: Sequence[tu
                 raise
 
 
-def own_version(resource: Resource, change: Change, record: bytes, worked: Mapping[str, Any]) -> Record | None:
+def own_version(resource: Resource, change: Change, record: records.Item, worked: Mapping[str, Any]) -> Record | None:
     """The stored record as its list will give it; None where it differs from the worked version in more than what we
     have set and what changes along with it."""
-    one = records.identify(resource, record)
+    one = records.read(resource, record)
     if isinstance(one, records.Refused) or one[0].key != change.key:
         return None
     try:
-        after = database.from_json(record)
+        after = database.from_json(one[0].payload)
     except ValueError:
         return None
     different = {name for name in after.keys() | worked.keys() if after.get(name) != worked.get(name)}

@@ -196,7 +196,13 @@ def remember(connection: sa.Connection, table: sa.Table, queue: str, records: Se
     it has already stays as it is. Other queues work them like any new one."""
     if not records:
         return
-    rows = [{"key": r.key, "version": r.version, "hash": r.hash, "payload": r.payload.decode()} for r in records]
+    rows = [
+        {
+            "key": r.key, "version": r.version, "hash": r.hash, "payload": r.payload.decode(),
+            "received": r.received and compress(r.received, 1),
+        }
+        for r in records
+    ]  # fmt: skip
     payload = sa.bindparam("payload", type_=sa.Text).cast(table.c.payload.type)
     connection.execute(postgresql.insert(table).values(payload=payload).on_conflict_do_nothing(), rows)
     own = [{"queue": queue, "key": r.key, "hash": r.hash, "batch_id": batch_id} for r in records]

@@ -1495,6 +1495,18 @@ ops_missing_ability = Table(
     comment="What the API of a system cannot do: the parts of flows that need it are switched off",
 )
 
+ops_remote_job = Table(
+    "remote_job",
+    metadata,
+    Column("system", Text, primary_key=True),
+    Column("name", Text, primary_key=True, comment="What was asked for: kind of job, profile, columns, filter"),
+    Column("token", Text, nullable=False, comment="By which the system knows the job"),
+    Column("began", Moment, nullable=False, comment="The system's own clock when the job was asked for"),
+    Column("asked_at", Moment, nullable=False, server_default=NOW),
+    schema="ops",
+    comment="One job that a system works on for us, so that another process can go on waiting for it",
+)
+
 ops_rate_lease = Table(
     "rate_lease",
     metadata,

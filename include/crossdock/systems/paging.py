@@ -54,6 +54,14 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Single:
+    """One record by its key: its document, or why none could be made. `received`: what a dialect made it of."""
+
+    document: msgspec.Raw | Unmade
+    received: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """One page as read: its records, its clock, and the next link or cursor. `received`: as in `Page`."""
 

@@ -19,7 +19,16 @@ def all_of_them(request: Request, person: Asks) -> HTMLResponse:
     """All mappings."""
     with transaction(person):
         found = mappings.listed(person)
-    return render(request, "mappings.html", title=TITLE, mappings=found)
+        dialects = mappings.of_dialects(person)
+    return render(request, "mappings.html", title=TITLE, mappings=found, dialects=dialects)
+
+
+@router.get("/mappings/{folder}/{name}")
+def of_dialect(request: Request, person: Asks, folder: str, name: str) -> HTMLResponse:
+    """A mapping by which records of another API are taken in, to read."""
+    with transaction(person):
+        found = mappings.of_dialect(person, f"{folder}/{name}")
+    return render(request, "mapping_of_dialect.html", title=found.title, mapping=found)
 
 
 @router.get("/mappings/{name}")

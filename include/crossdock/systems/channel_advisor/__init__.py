@@ -12,7 +12,7 @@ from crossdock.config import did_you_mean
 from crossdock.errors import ConfigError, RecordRejected
 from crossdock.systems.channel_advisor.facade import LINES_IN_A_LIST, Facade, is_truncated
 from crossdock.systems.channel_advisor.protocol import Abilities, ChannelAdvisor, Reported, Written
-from crossdock.systems.channel_advisor.v1 import V1
+from crossdock.systems.channel_advisor.v1 import V1, reading
 from crossdock.systems.channel_advisor.v1.client import profiles_of
 from crossdock.systems.connections import Connection
 
@@ -30,6 +30,7 @@ __all__ = [
     "client_of",
     "is_truncated",
     "profiles_of",
+    "received_as",
 ]
 
 # Each API, as `api` in a connection's extra names it, and its client.
@@ -43,6 +44,11 @@ def abilities_of(connection: Connection) -> Abilities | None:
     """What the API that the connection names can do, without a request; None where it names none."""
     dialect = DIALECTS.get(str(connection.extra.get("api")))
     return dialect.can if dialect else None
+
+
+def received_as(resource: str) -> tuple[str, str] | None:
+    """Contract and schema of what documents of a list are made of, where they are made of another API's."""
+    return reading.received_as(resource)
 
 
 def client_of(connection: Connection, **shared: Any) -> ChannelAdvisor:

@@ -19,12 +19,12 @@ from crossdock.keys import segment
 from crossdock.systems import failures, paging, scan, times
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
-from crossdock.systems.channel_advisor.protocol import Abilities, Item, Reported, Written
+from crossdock.systems.channel_advisor.protocol import Abilities, Item, Jobs, Reported, Written
 from crossdock.systems.connections import Connection
 from crossdock.systems.http import Answer, Http, Refused, TokenRefused, is_allowed
 from crossdock.systems.limits import Limits
 from crossdock.systems.limits import of as limits_of
-from crossdock.systems.paging import Page, Split
+from crossdock.systems.paging import Page, Single, Split
 
 LINES_IN_A_LIST = 20  # contract: lists truncate long orders
 SKUS_A_REQUEST = 100  # contract: of the filter `sku`
@@ -38,6 +38,8 @@ class Facade:
 
     can = Abilities()
     product_ids: Callable[[Sequence[str]], Mapping[str, int]] | None = None  # it knows products by SKU
+    jobs: Jobs | None = None  # it has none
+    other_profiles: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -109,6 +111,10 @@ class Facade:
     def record(self, resource: str, key: str) -> bytes:
         """The JSON of one record as received. RecordRejected(status=404) when there is none."""
         return self._http.request("GET", f"/v2/{resource}/{segment(key)}", _whole_record)
+
+    def single(self, resource: str, key: str) -> Single:
+        """The same; what is received is the document."""
+        return Single(msgspec.Raw(self.record(resource, key)))
 
     def of_skus(self, resource: str, skus: Sequence[str]) -> list[dict[str, Any]]:
         """The rows of these SKUs in a list that takes the filter `sku`, decoded; rows may come twice."""

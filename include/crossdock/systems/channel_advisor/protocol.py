@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import msgspec
@@ -18,7 +18,7 @@ import msgspec
 from crossdock.errors import CrossdockError
 from crossdock.systems.connections import Connection
 from crossdock.systems.limits import Limits
-from crossdock.systems.paging import Page
+from crossdock.systems.paging import Page, Single
 
 Item = dict[str, Any] | msgspec.Raw  # one of a batch: a document, or its JSON
 
@@ -57,6 +57,16 @@ class Abilities:
         return dict(self.missing).get(ability, "")
 
 
+class Jobs(Protocol):
+    """Where a client keeps the jobs that the API works on, so that another process can go on waiting for them."""
+
+    def find(self, name: str, within: timedelta) -> tuple[str, datetime] | None: ...
+
+    def keep(self, name: str, token: str, began: datetime) -> None: ...
+
+    def forget(self, name: str, token: str) -> None: ...
+
+
 class ChannelAdvisor(Protocol):
     """One client; thread safe for as many threads as may call at once. Close it, or use it as a context manager."""
 
@@ -65,6 +75,12 @@ class ChannelAdvisor(Protocol):
     can: Abilities
     # Gives the ProductIDs of SKUs that are known already, for an API that knows products by number.
     product_ids: Callable[[Sequence[str]], Mapping[str, int]] | None
+    jobs: Jobs | None  # keeps the jobs of an API that has some
+
+    @property
+    def other_profiles(self) -> tuple[int, ...]:
+        """Profiles beside the first whose products are kept, too: a product there goes by the name `profile:SKU`."""
+        ...
 
     def __enter__(self) -> ChannelAdvisor: ...
 
@@ -90,7 +106,11 @@ class ChannelAdvisor(Protocol):
         """
 
     def record(self, resource: str, key: str) -> bytes:
-        """The JSON of one record. RecordRejected(status=404) when there is none."""
+        """The JSON of one record. RecordRejected(status=404) when there is none, RecordRejected where no document can
+        be made of it."""
+
+    def single(self, resource: str, key: str) -> Single:
+        """The same, with what it was made of; of one of which no document can be made, why."""
 
     def of_skus(self, resource: str, skus: Sequence[str]) -> list[dict[str, Any]]:
         """The rows of these SKUs in a list that takes the filter `sku`, decoded; rows may come twice."""

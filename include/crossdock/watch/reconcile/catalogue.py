@@ -67,7 +67,13 @@ def _names(item: dict[str, Any], rules: Rules) -> Iterable[Row]:
     """An item's names on a channel: its own SKU and its alternates."""
     own = folded(item["SKU"])
     for other in {own, *map(folded, item["AlternateSKUs"])}:
-        yield Row(other, {}, item["ModifiedAt"], part=own)
+        for name in (other, *_elsewhere(other, rules)):
+            yield Row(name, {}, item["ModifiedAt"], part=own)
+
+
+def _elsewhere(sku: str, rules: Rules) -> Iterable[str]:
+    """The names of products with a SKU in other profiles of the channel."""
+    return (f"{profile}:{sku}" for profile in rules.other_profiles)
 
 
 _name, _letter = ops_reading.c, ops_dead_letter.c
@@ -265,6 +271,10 @@ def _item(item: dict[str, Any], rules: Rules) -> Iterable[Row]:
     for other in item["AlternateSKUs"]:
         optional = Excuse(BY_RULE, f"an alternate SKU of {item['SKU']} need not be a product")
         yield replace(own, key=folded(other), excuse=excuse or optional)
+    for sku in {own.key, *map(folded, item["AlternateSKUs"])}:
+        optional = Excuse(BY_RULE, f"{item['SKU']} need not be a product in every profile")
+        for name in _elsewhere(sku, rules):
+            yield replace(own, key=name, excuse=excuse or optional)
 
 
 def _code(gtin: str | None) -> str:

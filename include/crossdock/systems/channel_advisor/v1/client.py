@@ -7,6 +7,7 @@ Never: a refusal in the guise of a success; a code where v1 gives none: its refu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, BinaryIO, Self, TypeVar
 
@@ -16,10 +17,11 @@ from crossdock.errors import ConfigError, CrossdockError, RecordRejected, Refusa
 from crossdock.systems import paging
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
+from crossdock.systems.channel_advisor.protocol import Jobs
 from crossdock.systems.channel_advisor.v1 import facts, odata
 from crossdock.systems.channel_advisor.v1.abilities import ABILITIES
 from crossdock.systems.connections import Connection
-from crossdock.systems.http import Answer, Http, Refused, TokenRefused, is_allowed
+from crossdock.systems.http import Answer, Http, Refused, is_allowed
 from crossdock.systems.limits import Limits
 from crossdock.systems.limits import of as limits_of
 
@@ -31,6 +33,7 @@ class Client:
     """Requests to one account by v1; thread safe for as many threads as may call at once."""
 
     can = ABILITIES
+    jobs: Jobs | None = None
 
     def __init__(
         self,
@@ -79,6 +82,11 @@ class Client:
         path = f"{API}/Orders(0)/Export"
         return is_allowed(lambda: self._http.request("POST", path, _document, repeatable=True, changes=False))
 
+    def server_time(self, resource: str = "orders") -> datetime:
+        """The clock of the server, by the cheapest list; tests address, login and rights on the way."""
+        query = {"$top": 1, "$select": "ID"}
+        return next(odata.pages(self._http, f"{API}/Sites", query, self.connection, self.limits)).server_time
+
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """One resource, decoded: `get("/Orders(7)", {"$expand": "Items"})`. RecordRejected(status=404) when there is
         none."""
@@ -112,12 +120,13 @@ class Client:
         changes: bool | None = None,
     ) -> Any:
         """Any operation: `path` below /v1 ("/Products(7)/UpdateQuantity"); `body` a document, or bytes as they are.
-        Gives the decoded answer with exact decimals, None where it has no body.
+        Gives the decoded answer with exact decimals, None where one to a change has no body.
 
         `repeatable`: sending it twice does no more than once. `changes`: as `Http.request` has it."""
         payload = None if body is None else body if isinstance(body, bytes) else encode(body)
+        read = _entity if method == "GET" else _document
         return self.request(
-            method, path, _document, query=query, body=payload, headers=headers, repeatable=repeatable, changes=changes
+            method, path, read, query=query, body=payload, headers=headers, repeatable=repeatable, changes=changes
         )
 
     def request(self, method: str, path: str, read: Callable[[Answer], T], **more: Any) -> T:
@@ -181,10 +190,14 @@ def refused(answer: Answer) -> Refused:
 
 
 def _document(answer: Answer) -> Any:
-    if answer.status == 204 or not answer.content:
-        return None
+    """The JSON of an answer; None where it has no body."""
+    return None if answer.status == 204 or not answer.content else _entity(answer)
+
+
+def _entity(answer: Answer) -> Any:
+    """The JSON of an answer that must have a body. TokenRefused or Malformed for a refusal in its place."""
     odata.not_denied(answer)
     document = paging.decode(answer, _any)
-    if isinstance(document, dict) and ("error" in document or "Message" in document):
-        raise TokenRefused
+    if isinstance(document, dict):
+        odata.not_refused(*(msgspec.Raw(encode(document[name])) for name in ("error", "Message") if name in document))
     return document

@@ -4,7 +4,8 @@ In: the properties that are wanted. Out: v1's entities as JSON, one after anothe
 sent to another server than the API's; a job that is waited for without end.
 
 A job is asked for, looked at until it is done, its ZIP fetched into a temporary file, and the table in it read row by
-row. A fetch that breaks off begins again; the job itself is not asked for twice.
+row. A fetch that breaks off begins again; the job itself is not asked for twice, also not by another process after one
+that is gone.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, BinaryIO
 
-from crossdock.errors import BadResponse, CrossdockError, Transient
+from crossdock.errors import BadResponse, CrossdockError, RecordRejected, Transient
 from crossdock.mapping import contracts
 from crossdock.systems import failures, times
 from crossdock.systems.channel_advisor.v1.client import Client, encode
@@ -40,18 +42,41 @@ TOLD = 50_000  # rows between two lines of the log
 _AMERICAN = "%m/%d/%Y %I:%M:%S %p"  # how the file writes dates
 
 
-def entities(client: Client, profile: int, names: Sequence[str], where: str = "") -> Iterator[bytes]:
-    """The products of a profile with these properties, as JSON of v1's entity. `where`: a `$filter`. Transient for a
-    job that does not end, BadResponse for one that fails or whose file is no table of these properties."""
+@dataclass(frozen=True)
+class Job:
+    """A job. `began`: the server's clock when it was asked for; `was_there`: by a process before this one."""
+
+    name: str
+    token: str
+    began: datetime
+    was_there: bool = False
+
+
+def products(client: Client, profile: int, names: Sequence[str], where: str = "") -> tuple[datetime, Iterator[bytes]]:
+    """The products of a profile with these properties, as JSON of v1's entity, and the server's clock before they were
+    written down. `where`: a `$filter`. Raises Transient for a job that does not end, BadResponse for one that fails or
+    whose file is no table of these properties."""
+    job = _job(client, profile, names, where)
+    return job.began, _entities(client, job, profile, names, where)
+
+
+def _entities(client: Client, job: Job, profile: int, names: Sequence[str], where: str) -> Iterator[bytes]:
     kinds = _kinds(names)
     with tempfile.TemporaryFile(prefix="product-export-") as file:
-        client.download(_finished(client, _begun(client, profile, names, where)), file)
+        try:
+            job = _fetched(client, job, file)
+        except _Gone:
+            log.info("ProductExport: the job that was under way is there no more.")
+            job = _fetched(client, _begun(client, profile, names, where, job.name), file)
         count = 0
-        for row in _rows(client, file):
-            yield encode({name: _value(client, kinds[name], row.get(name.lower(), "")) for name in names})
-            count += 1
-            if count % TOLD == 0:
-                log.info("ProductExport: %s products are read.", f"{count:,}")
+        try:
+            for row in _rows(client, file):
+                yield encode({name: _value(client, kinds[name], row.get(name.lower(), "")) for name in names})
+                count += 1
+                if count % TOLD == 0:
+                    log.info("ProductExport: %s products are read.", f"{count:,}")
+        finally:  # whoever reads no further begins anew; only of a process that is gone a job stays
+            _forget(client, job)
         log.info("ProductExport: %s products are read, all.", f"{count:,}")
 
 
@@ -64,16 +89,52 @@ def _kinds(names: Sequence[str]) -> dict[str, str]:
 # ---- the job -------------------------------------------------------------------------------------------------------
 
 
-def _begun(client: Client, profile: int, names: Sequence[str], where: str) -> str:
-    """Asks for a job; its token."""
+class _Gone(Exception):
+    """The server knows a job of an earlier process no more."""
+
+
+def _job(client: Client, profile: int, names: Sequence[str], where: str) -> Job:
+    """The job of a process that is gone, if it was asked for lately; else a new one."""
+    name = f"ProductExport {profile} {','.join(names)} {where}".strip()
+    found = client.jobs.find(name, timedelta(seconds=LONGEST_SECONDS)) if client.jobs else None
+    if found is None:
+        return _begun(client, profile, names, where, name)
+    log.info("ProductExport: a file was asked for before; it is waited for.")
+    return Job(name, *found, was_there=True)
+
+
+def _begun(client: Client, profile: int, names: Sequence[str], where: str, name: str) -> Job:
+    """Asks for a job, and keeps it."""
+    began = client.server_time()
     query = {"profileid": profile or None, "$filter": where or None}
     columns, headers = ", ".join(names).encode(), {"Content-Type": "text/plain"}
-    job = client.call("POST", "/ProductExport", columns, query, headers=headers, changes=False)
-    token = job.get("Token") if isinstance(job, dict) else None
+    answer = client.call("POST", "/ProductExport", columns, query, headers=headers, changes=False)
+    token = answer.get("Token") if isinstance(answer, dict) else None
     if not token:
         raise _bad(client, "it gives no token for the file")
     log.info("ProductExport: a file was asked for.")
-    return str(token)
+    job = Job(name, str(token), began)
+    if client.jobs:
+        client.jobs.keep(job.name, job.token, job.began)
+    return job
+
+
+def _forget(client: Client, job: Job) -> None:
+    if client.jobs:
+        client.jobs.forget(job.name, job.token)
+
+
+def _fetched(client: Client, job: Job, file: BinaryIO) -> Job:
+    """Waits for a job and writes its file; a job that fails is forgotten. _Gone for one of an earlier process that the
+    server does not know any more."""
+    try:
+        client.download(_finished(client, job.token), file)
+    except (RecordRejected, BadResponse):
+        _forget(client, job)
+        if job.was_there:
+            raise _Gone from None
+        raise
+    return job
 
 
 def _finished(client: Client, token: str) -> str:

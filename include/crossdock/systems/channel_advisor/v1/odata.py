@@ -7,11 +7,12 @@ Never: a counted page (`$skip`); a link to another origin; a page without a Date
 from __future__ import annotations
 
 import email.utils
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
@@ -22,12 +23,20 @@ from crossdock.systems.http import Answer, Http, TokenRefused
 from crossdock.systems.limits import Limits
 from crossdock.systems.paging import Malformed, Page, Split
 
+ROOT = "/v1/"  # what a link without a host is relative to
+PORTS = {"http": 80, "https": 443}
 DENIED = b"Authorization has been denied"
+_OF_LOGIN = re.compile(rb"denied|unauthori[sz]ed|token|expired", re.IGNORECASE)  # in a refusal that says 200
 
 
 def text(value: str) -> str:
     """A string or the name of an enum member, as it stands in a filter: quoted, single quotes doubled."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def folded(value: str) -> str:
+    """A text as v1 compares it: without case."""
+    return value.strip().casefold()
 
 
 def moment(value: datetime) -> str:
@@ -59,16 +68,17 @@ _envelope = msgspec.json.Decoder(Envelope)
 
 
 def pages(http: Http, path: str, query: Mapping[str, Any], connection: Connection, limits: Limits) -> Iterator[Page]:
-    """A list from its first page by its nextLink to the end, as received. BadResponse for a link that repeats or leaves
-    the connection's origin, ConfigError for a list or filter that does not exist."""
+    """A list from its first page by its nextLink to the end, as received. BadResponse for a link that repeats or leads
+    to another server, ConfigError for a list or filter that does not exist."""
+    place = path  # of the page before: a link may be relative to it
 
     def fetch(link: str | None) -> Split:
+        nonlocal place
         read = paging.patient(page, limits.tries)
         if link is None:
             return http.request("GET", path, read, query=query)
-        if _origin(link) != _origin(connection.base_url):
-            raise paging.endless_list(connection, path, "nextLink leads to another server")
-        return http.request("GET", link, read)
+        place = on_own_server(link, place, connection, path)
+        return http.request("GET", place, read)
 
     return paging.follow(fetch, connection, path, limits)
 
@@ -77,7 +87,8 @@ def by_key(
     http: Http, path: str, query: Mapping[str, Any], where: str | None, connection: Connection, limits: Limits
 ) -> Iterator[Split]:
     """A list in the order of its IDs, page by page: each page begins behind the last ID of the one before, so that rows
-    that change, come or go meanwhile move no other row out of sight, as they do where pages are counted.
+    that change, come or go meanwhile move no other row out of sight, as they do where pages are counted. A row may come
+    twice.
 
     BadResponse where the rows are not sorted by ID, ConfigError for a list or filter that does not exist."""
     last: int | None = None
@@ -95,20 +106,38 @@ def by_key(
         except RecordRejected as refused:
             raise paging.refused_list(refused, connection, path) from None
         ids = [one for one in map(id_of, split.records) if one is not None]
-        if sorted({*ids, *(() if last is None else (last,))}) != ([] if last is None else [last]) + ids:
+        if ids != sorted(ids):
             raise paging.endless_list(
                 connection, path, "its rows are not in the order of their IDs, as they were asked for"
             )
+        goes_on = bool(ids) and (last is None or ids[-1] > last)
+        following = on_own_server(split.next, link or path, connection, path) if split.next and not ids else None
+        if split.next and not goes_on and (following is None or following == link):
+            raise paging.endless_list(connection, path, "its next page holds no row that was not there before")
         yield split
         if not split.next:
             return
-        if ids:
-            last, link = ids[-1], None
-        elif _origin(split.next) != _origin(connection.base_url) or split.next == link:
-            raise paging.endless_list(connection, path, "nextLink leads nowhere")
-        else:
-            link = split.next
+        last, link = (ids[-1], None) if goes_on else (last, following)
     raise paging.endless_list(connection, path, f"there is a page after the {limits.most_pages:,} that are allowed")
+
+
+def on_own_server(link: str, place: str, connection: Connection, what: str) -> str:
+    """The whole address of a link on the connection's own server, for no other one gets the login. `place`: the page
+    that it stands on. A link without a host is relative to the API, or to its page where it is a query alone. One that
+    names the own host with another scheme, as gateways that end TLS let servers write it, is followed by the
+    connection's. BadResponse for another host."""
+    base = connection.base_url
+    page_at = place if "://" in place else base + place
+    try:
+        parts, own = urlsplit(urljoin(page_at if link.startswith("?") else base + ROOT, link)), urlsplit(base)
+        ports = (None, own.port or PORTS.get(own.scheme), PORTS.get(parts.scheme))
+        is_own = (parts.hostname or "").lower() == (own.hostname or "").lower() and parts.port in ports
+    except ValueError:
+        is_own = False
+    if not is_own or "@" in parts.netloc or parts.scheme not in PORTS:
+        raise paging.endless_list(connection, what, "nextLink leads to another server")
+    path = parts.path if f"{parts.path}/".startswith(f"{own.path}/") else own.path + parts.path
+    return f"{own.scheme}://{own.netloc}{path}" + (f"?{parts.query}" if parts.query else "")
 
 
 class _Id(msgspec.Struct):
@@ -117,7 +146,7 @@ class _Id(msgspec.Struct):
     ID: int
 
 
-_id = msgspec.json.Decoder(_Id)
+_id = msgspec.json.Decoder(_Id, strict=False)  # a number in quotes is that number
 
 
 def id_of(entity: msgspec.Raw | bytes) -> int | None:
@@ -196,20 +225,18 @@ _disguise = msgspec.json.Decoder(_Disguise)
 
 
 def entity(answer: Answer) -> bytes:
-    """One entity as received. TokenRefused for a refusal in its place."""
+    """One entity as received. TokenRefused or Malformed for a refusal in its place."""
     not_denied(answer)
     marks = paging.decode(answer, _disguise)
-    if marks.error is not msgspec.UNSET or marks.Message is not msgspec.UNSET:
-        raise TokenRefused
+    not_refused(marks.error, marks.Message)
     return answer.content
 
 
 def page(answer: Answer, *, lenient: bool) -> Split:
-    """One page with the server's clock. TokenRefused for a refusal in its place."""
+    """One page with the server's clock. TokenRefused or Malformed for a refusal in its place."""
     not_denied(answer)
     read = paging.decode_page(answer, _envelope, "value", lenient=lenient)
-    if read.error is not msgspec.UNSET or read.Message is not msgspec.UNSET:
-        raise TokenRefused
+    not_refused(read.error, read.Message)
     if read.value is msgspec.UNSET:
         raise Malformed("the list has no value")
     return Split(read.value, clock(answer), read.next or None)
@@ -232,17 +259,17 @@ def clock(answer: Answer) -> datetime:
         raise Malformed("it has no Date header, by which the clock is known") from None
 
 
+def not_refused(*marks: msgspec.Raw | msgspec.UnsetType) -> None:
+    """Raises where a success holds one of these marks of a refusal: TokenRefused where it is about the login, else
+    Malformed, for such an answer passes."""
+    for mark in marks:
+        if mark is not msgspec.UNSET and bytes(mark) != b"null":
+            if _OF_LOGIN.search(bytes(mark)):
+                raise TokenRefused
+            raise Malformed("it is an error that says it is a success")
+
+
 def not_denied(answer: Answer) -> None:
     """TokenRefused for a refusal with 200 in plain text, whatever it declares."""
     if not answer.is_json and DENIED in answer.content[:500]:
         raise TokenRefused
-
-
-def _origin(url: str) -> tuple[str, str, int | None, bool]:
-    """Scheme, host, port, and whether somebody else's login is in it."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
-        return ("", "", None, True)
-    return (parts.scheme, (parts.hostname or "").lower(), port, "@" in parts.netloc)

@@ -17,7 +17,8 @@ from crossdock.systems.channel_advisor.protocol import Item, Written
 from crossdock.systems.channel_advisor.v1 import batch, export, odata
 from crossdock.systems.channel_advisor.v1.batch import Part
 from crossdock.systems.channel_advisor.v1.client import decode
-from crossdock.systems.channel_advisor.v1.reading import LISTS, Reading, portions
+from crossdock.systems.channel_advisor.v1.odata import folded
+from crossdock.systems.channel_advisor.v1.reading import Reading
 
 PRICES = {"Price": "BuyItNowPrice", "MinPrice": "MinPrice", "MaxPrice": "MaxPrice", "RetailPrice": "RetailPrice"}
 PLAIN = (
@@ -66,7 +67,7 @@ class Products(Reading):
     def write_prices(self, prices: Sequence[Item]) -> list[Written]:
         """Prices are properties of the product, in the currency of its profile."""
         documents = [document(one) for one in prices]
-        currency = self._currencies.get(self.profile, "") if documents else ""
+        currency = self._currencies.get(self.profile, "") if documents else ""  # all kept profiles have the same one
         errors: dict[int, CrossdockError | None] = {}
         for index, one in enumerate(documents):
             if one["Currency"] != currency:
@@ -112,25 +113,30 @@ class Products(Reading):
 
     def _ids_of(self, skus: Sequence[str]) -> dict[str, int]:
         """ProductIDs by folded SKU, without those of SKUs that have no product."""
-        found = {folded(sku): number for sku, number in (self.product_ids(skus) if self.product_ids else {}).items()}
+        names = [self.kept.parted(sku)[1] for sku in skus]
+        found = {folded(sku): number for sku, number in (self.product_ids(names) if self.product_ids else {}).items()}
         lacking = [sku for sku in skus if folded(sku) not in found]
         return found | self._ask_ids(lacking)
 
     def _ask_ids(self, skus: Sequence[str]) -> dict[str, int]:
         """The same, asked of the channel: by the file of all products where these are very many."""
+        names = ("ID", "ProfileID", "Sku")
         if len(skus) > self.export_from:
-            rows: Iterable[Any] = map(decode, export.entities(self, self.profile, ("ID", "Sku")))
-        else:
-            mine, named = (
-                self._of_profile(LISTS["products"]),
-                (f"Sku eq {odata.text(sku)}" for sku in dict.fromkeys(skus)),
+            profiles = self.kept.kept or (self.profile,)
+            rows: Iterable[Any] = chain.from_iterable(
+                map(decode, export.products(self, profile, names)[1]) for profile in profiles
             )
-            queries = [{"$select": "ID,Sku", "$filter": odata.every(some, mine)} for some in portions(named)]
+        else:
+            queries = [{"$select": ",".join(names), "$filter": where} for where in self._of_names(skus)]
             with Pool(self.limits.at_once, "products") as pool:
                 rows = chain.from_iterable(list(pool.map(lambda query: self.rows("/Products", query), queries)))
         wanted = {folded(sku) for sku in skus}
-        found = ((folded(row["Sku"] or ""), row["ID"]) for row in rows)
+        found = ((folded(self._name(row)), row["ID"]) for row in rows)
         return {sku: number for sku, number in found if sku in wanted}
+
+    def _name(self, product: Mapping[str, Any]) -> str:
+        """The name by which the flows know a product of v1."""
+        return self.kept.name_of(product.get("Sku") or "", int(product.get("ProfileID") or 0))
 
     def _id_of(self, sku: str) -> int:
         """RecordRejected(404) where there is no such product."""
@@ -152,11 +158,12 @@ class Products(Reading):
     def _create(self, sent: dict[str, Any]) -> CrossdockError | None:
         """Why the product was not made; None where it was."""
         kind = sent.get("ProductType") or "Item"
-        body = {"Sku": sent["SKU"], "ProductType": kind, **_plain(sent)}
+        profile, sku = self.kept.parted(sent["SKU"])
+        body = {"Sku": sku, "ProductType": kind, **_plain(sent)}
         if kind == "Bundle":
             body["BundleType"] = "BundleItem"
         if self.profiles:
-            body["ProfileID"] = self.profile
+            body["ProfileID"] = profile
         try:
             try:
                 number = self.post("/Products", body)["ID"]
@@ -169,32 +176,32 @@ class Products(Reading):
                 if refused.status != 400 or not self._ask_ids([sent["SKU"]]):
                     return refused
                 return self.rejected("SKU", "DuplicateSku", f"There is a product {sent['SKU']} already.", 409)
-            self._write_lists(number, sent)
+            self._write_lists(number, profile, sent)
         except (RecordRejected, Transient) as error:
             return error
         return None
 
     def update_product(self, sku: str, changes: dict[str, Any]) -> dict[str, Any]:
         """Several calls: its fields, then what differs of its lists, so that a repeat goes on where one has ended."""
-        number = self._id_of(sku)
+        number, profile = self._id_of(sku), self.kept.parted(sku)[0]
         try:
-            self._write_fields(number, changes)
+            self._write_fields(number, profile, changes)
         except RecordRejected as error:
             if error.status != 404:
                 raise
             number = self._ask_ids([sku]).get(folded(sku), number)  # it may have been made anew
-            self._write_fields(number, changes)
+            self._write_fields(number, profile, changes)
         found = [row for row in self.of_skus("products", [sku]) if folded(row["SKU"]) == folded(sku)]
         if not found:
             raise self.rejected("SKU", "UnknownSku", f"There is no product {sku} any more.", 404)
         return found[-1]
 
-    def _write_fields(self, number: int, changes: Mapping[str, Any]) -> None:
+    def _write_fields(self, number: int, profile: int, changes: Mapping[str, Any]) -> None:
         if plain := _plain(changes):
             self.patch(f"/Products({number})", plain)
-        self._write_lists(number, changes)
+        self._write_lists(number, profile, changes)
 
-    def _write_lists(self, number: int, changes: Mapping[str, Any]) -> None:
+    def _write_lists(self, number: int, profile: int, changes: Mapping[str, Any]) -> None:
         """Makes attributes, images and components those that are given; lists that are not given stay."""
         lists = [name for name in ("Attributes", "Images", "BundleComponents") if changes.get(name) is not None]
         if not lists:
@@ -222,17 +229,19 @@ class Products(Reading):
             for place in present.keys() - wanted.keys():
                 self._delete(f"{product}/Images({_key(place)})")
         if "BundleComponents" in lists:
-            self._write_components(product, changes["BundleComponents"], there["BundleComponents"])
+            self._write_components(product, profile, changes["BundleComponents"], there["BundleComponents"] or ())
 
     def _write_components(
-        self, product: str, parts: Sequence[Mapping[str, Any]], there: Sequence[Mapping[str, Any]]
+        self, product: str, profile: int, parts: Sequence[Mapping[str, Any]], there: Sequence[Mapping[str, Any]]
     ) -> None:
-        ids = self._ids_of([one["SKU"] for one in parts])
+        """The parts of a bundle are products of its own profile."""
+        names = [self.kept.name_of(self.kept.parted(one["SKU"])[1], profile) for one in parts]
+        ids = self._ids_of(names)
         wanted = {}
-        for one in parts:
-            if folded(one["SKU"]) not in ids:
-                raise self.rejected("BundleComponents", "UnknownSku", f"There is no product {one['SKU']}.")
-            wanted[ids[folded(one["SKU"])]] = one["Quantity"]
+        for name, one in zip(names, parts, strict=True):
+            if folded(name) not in ids:
+                raise self.rejected("BundleComponents", "UnknownSku", f"There is no product {name}.")
+            wanted[ids[folded(name)]] = one["Quantity"]
         present = {one["ComponentID"]: one["Quantity"] for one in there}
         for component, units in wanted.items():
             if component not in present:
@@ -254,11 +263,6 @@ class Products(Reading):
 def document(item: Item) -> dict[str, Any]:
     """A document of a batch, decoded."""
     return item if isinstance(item, dict) else decode(item)
-
-
-def folded(sku: str) -> str:
-    """A SKU as v1 compares it: without case."""
-    return sku.strip().casefold()
 
 
 def _plain(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,9 +29,10 @@ from crossdock.mapping import language
 from crossdock.pool import Pool
 from crossdock.rules import settings as site_settings
 from crossdock.rules.v1_orders import Account
+from crossdock.rules.v1_profiles import Profiles, kept_of
 from crossdock.systems.channel_advisor.v1 import documents, export, odata, refunds
 from crossdock.systems.channel_advisor.v1.client import API, Client, decode
-from crossdock.systems.paging import Page, Split
+from crossdock.systems.paging import Page, Single, Split, Unmade
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class List:
     dates: tuple[str, ...] = ()
     of_profile: bool = True
     in_file: bool = False  # ProductExport has all that is selected
-    by_sku: bool = False  # one profile's alone: a SKU is a key in one profile only
+    by_sku: bool = False  # of the kept profiles: a SKU is a key in one profile only
 
 
 _MOVES = ("UpdateDateUtc", "CreateDateUtc")  # of a product; the first may be null until it is changed
@@ -82,6 +83,12 @@ LISTS = {
     "sites": List("Sites", "site", of_profile=False),
     "distribution-centers": List("DistributionCenters", "distribution_center", of_profile=False),
 }  # fmt: skip
+
+
+def received_as(resource: str) -> tuple[str, str] | None:
+    """Contract and schema of the entity that the documents of a list are made of; None of a list that v1 has not."""
+    one = LISTS.get(resource)
+    return language.load(f"{documents.FOLDER}/{one.kind}").source if one else None
 
 
 @dataclass
@@ -175,20 +182,25 @@ class Reading(Client):
 
     def received_as(self, resource: str) -> tuple[str, str] | None:
         """The entity of v1 that the documents of a list are made of."""
-        one = LISTS.get(resource)
-        return language.load(f"{documents.FOLDER}/{one.kind}").source if one else None
+        return received_as(resource)
 
     def record(self, resource: str, key: str) -> bytes:
         """The JSON of one record, of an entity or of those of a return. RecordRejected(status=404) when there is none,
         and RecordRejected where no document can be made of it."""
+        document = self.single(resource, key).document
+        if isinstance(document, Unmade):
+            raise RecordRejected(document.message, 422, code=document.rule, do=document.do, system=self.connection.name)
+        return bytes(document)
+
+    def single(self, resource: str, key: str) -> Single:
+        """The same, with the entity that it was made of."""
         one = self._list(resource)
         made = documents.make(one.kind, [self._entity(one, key)], self._account(one))
-        if made.unmade:
-            why = made.unmade[0]
-            raise RecordRejected(why.message, 422, code=why.rule, do=why.do, system=self.connection.name)
-        if not made.documents:
-            raise self._none(resource, key)
-        return bytes(made.documents[0])
+        for why in made.unmade:
+            return Single(why, why.received)
+        for document, received in zip(made.documents, made.received, strict=True):
+            return Single(document, received)
+        raise self._none(resource, key)
 
     def of_skus(self, resource: str, skus: Sequence[str]) -> list[dict[str, Any]]:
         """The rows of these SKUs, decoded; several portions at once."""
@@ -196,18 +208,15 @@ class Reading(Client):
             return []
         return [decode(raw) for page in self.pages(resource, sku=list(skus)) for raw in page.records]
 
-    def server_time(self, resource: str = "orders") -> datetime:
-        """The clock of the server, by the cheapest list; tests address, login and rights on the way."""
-        query = {"$top": 1, "$select": "ID"}
-        return next(odata.pages(self._http, f"{API}/Sites", query, self.connection, self.limits)).server_time
-
     # ---- the account
 
     def _account(self, one: List) -> Account:
         """What the rules need to know of the account for a list."""
-        if one.kind not in ("price", "distribution_center"):
-            return Account(site_settings.load())
-        return Account(site_settings.load(), self._currencies, self.profile)
+        if one.by_sku:
+            return Account(site_settings.load(), self._currencies, self.profile, self.kept)
+        if one.kind == "distribution_center":
+            return Account(site_settings.load(), self._currencies, self.profile)
+        return Account(site_settings.load())
 
     @cached_property
     def _currencies(self) -> Mapping[int, str]:
@@ -216,8 +225,26 @@ class Reading(Client):
 
     @property
     def profile(self) -> int:
-        """The profile of products, quantities and prices: the first that the connection names, else the only one."""
+        """The first profile that the connection names, else the only one."""
         return self.profiles[0] if self.profiles else min(self._currencies, default=0)
+
+    @cached_property
+    def other_profiles(self) -> tuple[int, ...]:
+        """See `protocol.ChannelAdvisor`."""
+        return self.kept.kept[1:]
+
+    @cached_property
+    def kept(self) -> Profiles:
+        """The profiles whose products, quantities and prices are kept."""
+        if len(self.profiles) < 2:
+            return Profiles(self.profiles)
+        kept = kept_of(self.profiles, self._currencies)
+        if others := [str(one) for one in self.profiles if one not in kept]:
+            log.warning(
+                "Prices of profile %s are in another currency than those of %s: its orders are taken, its products, "
+                "quantities and prices are not kept.", ", ".join(others), kept[0],
+            )  # fmt: skip
+        return Profiles(kept)
 
     # ---- filters
 
@@ -237,8 +264,16 @@ class Reading(Client):
     def _of_profile(self, one: List) -> str:
         if not one.of_profile:
             return ""
-        chosen = self.profiles[:1] if one.by_sku else self.profiles
+        chosen = self.kept.kept if one.by_sku else self.profiles
         return odata.some(f"ProfileID eq {each}" for each in chosen)
+
+    def _of_names(self, names: Iterable[str]) -> list[str]:
+        """The filters of products by their names, each as long as an address can hold."""
+        found = []
+        for profile, skus in self.kept.by_profile(names).items():
+            mine = f"ProfileID eq {profile}" if profile else ""
+            found += [odata.every(mine, some) or "" for some in portions(f"Sku eq {odata.text(sku)}" for sku in skus)]
+        return found
 
     def _filters(self, resource: str, one: List, given: Mapping[str, Any]) -> list[str]:
         """The filters besides the window, one a request."""
@@ -253,8 +288,7 @@ class Reading(Client):
             )
         profile = self._of_profile(one)
         if skus is not None:
-            named = [skus] if isinstance(skus, str) else skus
-            return [odata.every(profile, some) or "" for some in portions(f"Sku eq {odata.text(sku)}" for sku in named)]
+            return self._of_names([skus] if isinstance(skus, str) else skus)
         name = "ID" if one.kind == "return" else "OrderID"
         return [odata.every(profile, f"{name} eq {int(order)}" if order is not None else "") or ""]
 
@@ -268,11 +302,12 @@ class Reading(Client):
             yield replace(split, records=self._completed(one, split.records))
 
     def _exported(self, one: List, where: str) -> Iterator[Split]:
-        """All entities of a profile by a file: where they are very many, a list of them would be thousands of pages."""
-        began = self.server_time()
-        entities = export.entities(self, self.profile, one.select.split(","))
-        while portion := [msgspec.Raw(each) for each in islice(entities, FRAME)]:
-            yield Split(portion, began, None)
+        """All entities of the kept profiles by a file of each: where they are very many, a list of them would be
+        thousands of pages."""
+        for profile in self.kept.kept or (self.profile,):
+            began, entities = export.products(self, profile, one.select.split(","))
+            while portion := [msgspec.Raw(each) for each in islice(entities, FRAME)]:
+                yield Split(portion, began, None)
 
     @property
     def export_from(self) -> int:
@@ -313,8 +348,9 @@ class Reading(Client):
         return msgspec.Raw(odata.completed(whole, self._link) if odata.is_truncated(whole) else whole)
 
     def _link(self, link: str) -> list[Any]:
-        """The rest of a list, decoded."""
-        pages = odata.pages(self._http, link, {}, self.connection, self.limits)
+        """The rest of a list within an entity, decoded."""
+        first = odata.on_own_server(link, odata.ROOT, self.connection, "a list within an entity")
+        pages = odata.pages(self._http, first, {}, self.connection, self.limits)
         return [decode(raw) for page in pages for raw in page.records]
 
     def _get(self, path: str, one: List) -> bytes:
@@ -323,11 +359,13 @@ class Reading(Client):
     def _entity(self, one: List, key: str) -> bytes:
         """The entity of one key of the contract. RecordRejected(status=404) when there is none."""
         if one.by_sku:
-            where = odata.every(self._of_profile(one), f"Sku eq {odata.text(key)}")
-            found = next((raw for split in self._by_key(one, where or "") for raw in split.records), None)
-            if found is None:
-                raise self._none(one.entities, key)
-            return bytes(found)
+            account = self._account(one)
+            (where,) = self._of_names([key])
+            for split in self._by_key(one, where):
+                for raw in split.records:
+                    if odata.folded(documents.key_of(one.kind, raw, account)) == odata.folded(key):
+                        return bytes(raw)
+            raise self._none(one.entities, key)
         if one.kind == "return":
             return self._return(one, key)
         whole = self._read_whole(one, msgspec.Raw(b'{"ID":%d}' % self._number(one, key)))

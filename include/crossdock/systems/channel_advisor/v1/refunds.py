@@ -38,6 +38,7 @@ class _Order(msgspec.Struct):
 
 class _Fulfillment(msgspec.Struct):
     ShippedDateUtc: str | None = None
+    DeliveryStatus: str | None = None
 
 
 _step = msgspec.json.Decoder(_Step)
@@ -104,9 +105,10 @@ def number_of(entity: bytes) -> str:
 
 
 def has_left(fulfillment: msgspec.Raw | bytes) -> bool:
-    """Whether a fulfillment is a shipment: it has left. One that cannot be read counts, for its translation to say
-    why."""
+    """Whether a fulfillment is a shipment: it has left, and nobody has taken that back. One that cannot be read counts,
+    for its translation to say why."""
     try:
-        return _fulfillment.decode(fulfillment).ShippedDateUtc is not None
+        one = _fulfillment.decode(fulfillment)
+        return one.ShippedDateUtc is not None and one.DeliveryStatus != "Canceled"
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return True

@@ -89,7 +89,8 @@ class Writing(Products):
         query = {"$filter": odata.every(f"OrderID eq {number}", f"SellerAdjustmentID eq {odata.text(key)}")}
 
         def find() -> dict[str, Any] | None:
-            return next(iter(self.rows(entities, query)), None)
+            rows = self.rows(entities, query)
+            return next((row for row in rows if odata.folded(row.get("SellerAdjustmentID") or "") == key), None)
 
         if find() is None:
             with suppress(OutcomeUnknown):
@@ -139,14 +140,17 @@ class Writing(Products):
         """The shipment of an order with this SellerFulfillmentID, as the contract has it. RecordRejected(404) where
         there is no such order."""
         query = {"$expand": "Items", "$filter": f"SellerFulfillmentID eq {odata.text(key)}"}
-        for found in self.get(f"/Orders({number})/Fulfillments", query)["value"]:
-            if found["DeliveryStatus"] == NOT_SHIPPED and not found.get("ShippedDateUtc"):
+        page = self.get(f"/Orders({number})/Fulfillments", query)
+        link = page.get("@odata.nextLink")
+        for found in (*(page.get("value") or ()), *(self._link(link) if link else ())):
+            is_open = found.get("DeliveryStatus") == NOT_SHIPPED and not found.get("ShippedDateUtc")
+            if is_open or odata.folded(found.get("SellerFulfillmentID") or "") != odata.folded(key):
                 continue
             if "Items@odata.nextLink" in found:  # a list shows no more than twenty
                 found = self.get(f"/Fulfillments({found['ID']})", {"$expand": "Items"})
             items = [
                 {"OrderItemID": one["OrderItemID"], "SKU": one.get("Sku"), "Quantity": one["Quantity"]}
-                for one in found["Items"]
+                for one in found.get("Items") or ()
             ]
             named = {"ShipmentID": found["ID"], "ChannelAdvisorOrderID": number, "SellerFulfillmentID": key}
             return {**named, "Items": items}
