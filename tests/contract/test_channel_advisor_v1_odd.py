@@ -165,13 +165,13 @@ def test_a_compressed_page_with_headers_in_any_case_is_read(server: Server, ca: 
 @pytest.mark.parametrize("form", ["seconds", "date", "none"])
 def test_a_pause_that_the_server_asks_for_is_kept(server: Server, ca: V1, form: str) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
-    asked = {
+    headers = {
         "seconds": {"retry-AFTER": "0.2"},
         "date": {"Retry-After": format_datetime(now + timedelta(seconds=1), usegmt=True),
                  "Date": format_datetime(now, usegmt=True)},
         "none": {},
     }[form]  # fmt: skip
-    server.script(ORDERS, Reply(429, b"", asked), rows(order(1)))
+    server.script(ORDERS, Reply(429, b"", headers), rows(order(1)))
     began = time.monotonic()
     assert found(ca) == [1]
     least = {"seconds": 0.2, "date": FAST.longest_pause_seconds, "none": 4 * FAST.first_pause_seconds}[form]

@@ -116,6 +116,11 @@ class Document:
         """The explicit Arrow schema to read documents by: text, int64, bool, decimal128(18, 4)."""
         return pa.schema(_arrow_fields(self, ""))
 
+    @functools.cached_property
+    def is_model(self) -> bool:
+        """Whether it is of a metadata model: such services write numbers with quotes, too."""
+        return (FOLDER / f"{self.system}_schema.json").exists()
+
     def only(self, paths: Collection[str]) -> Document:
         """The document with these leaves alone; those of a list behind its path and a dot."""
         kept: dict[str, Field] = {}

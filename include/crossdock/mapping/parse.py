@@ -9,8 +9,9 @@ knows what pyarrow does not (`5.0` is an integer, `1.00000` has no fifth decimal
 
 What this step decides is only what a frame cannot hold: types, more than four decimals, too many digits, a field given
 twice, text that is no Unicode. Lengths, codes and ranges are for the checks, so that all reasons come together. A null,
-an absent field and a field of an object that is null are the same: missing. A number in quotes is read as that number,
-for its value is exact. Fields that the contract does not name are left out, as it asks, and named in `unknown`.
+an absent field and a field of an object that is null are the same: missing. An amount in quotes is read as that amount,
+for its value is exact; so is a whole number of a metadata model. Fields that the contract does not name are left out,
+as it asks, and named in `unknown`.
 """
 
 from __future__ import annotations
@@ -267,7 +268,7 @@ def _clean(value: Any, field: Field, document: Document, shown: str, report: Cal
         if isinstance(value, bool):
             return value
     elif field.type in ("integer", "number", "double"):
-        if isinstance(value, str) and _NUMBER.fullmatch(value):
+        if isinstance(value, str) and (document.is_model or field.type != "integer") and _NUMBER.fullmatch(value):
             value = Decimal(value)
         if isinstance(value, Decimal):
             if field.type == "double":  # of any precision: the fifth decimal is rounded

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 MAIN_PROFILE = 12345678
 SECOND_PROFILE = 12345679
-CURRENCIES = {MAIN_PROFILE: "GBP", SECOND_PROFILE: "USD"}  # of a profile
+SISTER_PROFILE = 12345680  # with the main one's currency
+CURRENCIES = {MAIN_PROFILE: "GBP", SECOND_PROFILE: "USD", SISTER_PROFILE: "GBP"}  # of a profile
 SITE_CURRENCIES = {640: "USD", 642: "EUR", 643: "EUR"}  # of a site that does not sell in the profile's
 DIRECT_SALE = 587  # site of the orders that a client creates
 
@@ -28,6 +29,7 @@ class Grant:
 GRANTS = {
     "sandbox-refresh": Grant("crossdock-sandbox"),
     "sandbox-refresh-two-profiles": Grant("crossdock-sandbox", profiles=(MAIN_PROFILE, SECOND_PROFILE)),
+    "sandbox-refresh-all-profiles": Grant("crossdock-sandbox", profiles=tuple(CURRENCIES)),
     "sandbox-refresh-orders": Grant("crossdock-sandbox", scopes=("orders",)),
     "sandbox-refresh-readonly": Grant("crossdock-sandbox", scopes=("inventory.readonly", "orders.readonly")),
     "sandbox-refresh-second": Grant("crossdock-second"),

@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from sandbox.channel_advisor import prices, products, repository, stock
+from sandbox.channel_advisor import account, prices, products, repository, stock
 from sandbox.channel_advisor.products import FIRST_PRODUCT
 from sandbox.channel_advisor.rules import Document
 from sandbox.channel_advisor.values import MOST_UNITS
@@ -223,23 +223,29 @@ def update_quantity(face: Face, call: Call, path: Path) -> Answer:
         seen = set()
         for update in updates:
             row = by_number(tx, call, number)
-            center = _center(tx, row, update.get("DistributionCenterID"))
+            center = _center(tx, update.get("DistributionCenterID"))
             if center in seen:
                 raise bad(f"The request is invalid. DistributionCenterID {center} is given twice.")
             seen.add(center)
             _write_quantity(face, tx, row, center, kind, update.get("Quantity"))
         if sent.get("CompleteDCList"):
             row = by_number(tx, call, number)
-            for center in stock.own(stock.centers_of(tx, row.doc["ProfileID"])):
+            for center in stock.own(_centers(tx)):
                 level = stock.level_of(tx, row.doc["ProfileID"], row.doc["SKU"], center)
                 if center not in seen and level.row is not None:
                     _write_quantity(face, tx, by_number(tx, call, number), center, "Absolute", 0)
     return Answer(204)
 
 
-def _center(tx: Transaction, row: Row, number: int | None) -> int:
+def _centers(tx: Transaction) -> stock.Centers:
+    """All centers of the account: in v1 they belong to no profile."""
+    every = {number: one for profile in account.CURRENCIES for number, one in stock.centers_of(tx, profile).items()}
+    return {number: one for number, one in every.items() if one is not stock.ONLY_CENTER or len(every) == 1}
+
+
+def _center(tx: Transaction, number: int | None) -> int:
     """The center of an update; an account's only one may be left out, or be called 0."""
-    own = stock.own(stock.centers_of(tx, row.doc["ProfileID"]))
+    own = stock.own(_centers(tx))
     return own[0] if number in (None, 0) and len(own) == 1 else number or 0
 
 
@@ -253,7 +259,7 @@ def _write_quantity(face: Face, tx: Transaction, row: Row, center: int, kind: st
         raise bad("The request is invalid. Quantity is out of range.")
     update = {"SKU": row.doc["SKU"], "DistributionCenterID": center, "Quantity": units, "UpdateType": simple}
     owner = row.doc["ProfileID"]
-    stock.update(tx, owner, stock.centers_of(tx, owner), face.system.clock.now(), update)
+    stock.update(tx, owner, _centers(tx), face.system.clock.now(), update)
 
 
 def _unpaid(tx: Transaction, row: Row, center: int) -> int:

@@ -1,0 +1,119 @@
+"""One authorisation over several profiles of the API v1: orders of all that are chosen, and a product in each.
+
+The same SKU stands in two profiles that sell in one currency, and in a third one that sells in another: that one's
+orders are taken, its products are left alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crossdock.systems.channel_advisor import V1
+from crossdock.watch.reconcile import reconcile
+from integration.builders import forward, line, persist, place, sales_order
+from integration.environment import Environment, found_environment
+from sandbox.channel_advisor.account import MAIN_PROFILE, SECOND_PROFILE, SISTER_PROFILE
+
+SKU, OTHER = "22423", "84946"
+SISTER = f"{SISTER_PROFILE}:{SKU}"
+pytestmark = pytest.mark.slow
+
+
+def of_profile(number: int) -> dict[str, Any]:
+    """The extra of a connection that sees one profile alone, as another client of the account would."""
+    return {"api": "v1", "refresh_token": "sandbox-refresh-all-profiles", "profile_id": number}
+
+
+def there(shop: Environment, profile: int, sku: str = SKU) -> dict[str, Any]:
+    """What a profile holds of a SKU: its product, its price and the units on offer."""
+    connection = dataclasses.replace(shop.connections["channel_advisor"], extra=of_profile(profile))
+    with V1(connection) as client:
+        found = {name: client.of_skus(name, [sku]) for name in ("products", "prices", "inventory")}
+    (product,) = found["products"]
+    return {
+        "title": product["Title"],
+        "price": [row["Price"] for row in found["prices"]],
+        "units": sum(row["AvailableQuantity"] for row in found["inventory"]),
+    }
+
+
+def create(shop: Environment, profile: int) -> None:
+    connection = dataclasses.replace(shop.connections["channel_advisor"], extra=of_profile(profile))
+    with V1(connection) as client:
+        (made,) = client.create_products([{"SKU": SKU, "ProductType": "Item", "Title": "made by hand"}])
+    assert made.error is None
+
+
+@pytest.fixture(scope="module")
+def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory, config: Path) -> Iterator[Environment]:
+    """A shop of two items; catalogue, prices and quantities are at the channel."""
+    folder = tmp_path_factory.mktemp("environment")
+    with found_environment(postgres_url, "profiles", folder, frozenset({SKU, OTHER}), "v1") as environment:
+        connection = environment.connections["channel_advisor"]
+        chosen = {"profile_id": [MAIN_PROFILE, SISTER_PROFILE, SECOND_PROFILE]}
+        more = {**connection.extra, "refresh_token": "sandbox-refresh-all-profiles", **chosen}
+        environment.connections["channel_advisor"] = dataclasses.replace(connection, extra=more)
+        for profile in (SISTER_PROFILE, SECOND_PROFILE):
+            create(environment, profile)
+        for flow in ("catalog", "prices", "inventory"):
+            persist(environment, flow, f"first-{flow}")
+            forward(environment, environment.now + timedelta(minutes=2))
+        yield environment
+
+
+def test_a_sku_in_two_profiles_is_two_products_that_are_both_kept(shop: Environment) -> None:
+    own, sister, foreign = (there(shop, each) for each in (MAIN_PROFILE, SISTER_PROFILE, SECOND_PROFILE))
+    assert own == sister
+    assert own["title"] != "made by hand"
+    assert own["price"]
+    assert own["units"] > 0
+    assert foreign == {"title": "made by hand", "price": [], "units": 0}
+    held = shop.query("SELECT sku, folded, payload->>'ProfileID' AS profile FROM ref.channel_product ORDER BY sku")
+    assert [tuple(row) for row in held if row.folded == SKU] == [
+        (SISTER, SKU, str(SISTER_PROFILE)),
+        (SKU, SKU, str(MAIN_PROFILE)),
+    ]
+
+
+def test_what_somebody_changes_in_the_other_profile_is_set_back(shop: Environment) -> None:
+    before = there(shop, SISTER_PROFILE)
+    connection = dataclasses.replace(shop.connections["channel_advisor"], extra=of_profile(SISTER_PROFILE))
+    with V1(connection) as client:
+        client.update_product(SKU, {"Title": "changed by hand"})
+        client.write_prices([{"SKU": SKU, "Price": Decimal("1.0000"), "Currency": "GBP"}])
+        level = {"SKU": SKU, "DistributionCenterID": 0, "Quantity": 1, "UpdateType": "Absolute"}
+        level["DistributionCenterID"] = client.of_skus("inventory", [SKU])[0]["DistributionCenterID"]
+        client.write_quantities([level])
+    assert there(shop, SISTER_PROFILE) != before
+    assert there(shop, MAIN_PROFILE) == before
+    forward(shop, shop.now + timedelta(minutes=10))
+    for flow in ("catalog", "prices", "inventory"):
+        persist(shop, flow, f"compare-{flow}", kind="compare")
+        forward(shop, shop.now + timedelta(minutes=2))
+    assert there(shop, SISTER_PROFILE) == there(shop, MAIN_PROFILE) == before
+
+
+def test_orders_of_all_chosen_profiles_are_taken(shop: Environment) -> None:
+    own = place(shop, line(SKU, 2))
+    sister = place(shop, line(SKU, 3), ProfileID=SISTER_PROFILE)
+    foreign = place(shop, line(SKU, 4), ProfileID=SECOND_PROFILE, Currency="USD")
+    forward(shop, shop.now + timedelta(minutes=5))
+    shop.sync()
+    assert shop.letters() == {}
+    orders = [sales_order(shop, key) for key in (own, sister, foreign)]
+    assert [order["LineItems"][0]["Quantity"] for order in orders] == [2, 3, 4]
+    assert len({order["CustomerID"] for order in orders[:2]}) >= 1
+
+
+def test_both_systems_agree_on_the_products_of_all_profiles(shop: Environment) -> None:
+    for flow in ("orders", "inventory"):
+        persist(shop, flow, f"last-{flow}")
+    with shop.runtime() as runtime:
+        assert reconcile(runtime, ["prices", "products", "quantities"]).unexplained == 0
