@@ -255,6 +255,7 @@ def test_the_chosen_profiles_are_asked_for_and_no_other(server: Server) -> None:
     with V1(connection("channel_advisor", server.url, profile_id=[7, 8, 9]), limits=FAST) as client:
         list(client.pages("orders", since=NOW))
         list(client.pages("products", since=NOW))
+        assert any("profile 9 are in EUR, those of 7 in GBP" in fact for fact in client.facts())
     assert "(ProfileID eq 7 or ProfileID eq 8 or ProfileID eq 9)" in filters(server)[0]
     assert "(ProfileID eq 7 or ProfileID eq 8) and" in filters(server, "/v1/Products")[0]  # those of one currency
     with pytest.raises(ConfigError, match="profile that is no number"):

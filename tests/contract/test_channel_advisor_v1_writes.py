@@ -8,11 +8,14 @@ import email.policy
 import io
 import json
 import re
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -24,7 +27,8 @@ from contract.test_clients import FAST, connection
 from crossdock.errors import BadResponse, ConfigError, OutcomeUnknown, RecordRejected, Transient, WriteRefused
 from crossdock.systems import writes
 from crossdock.systems.channel_advisor import V1
-from crossdock.systems.channel_advisor.v1.products import folded
+from crossdock.systems.channel_advisor.v1 import export
+from crossdock.systems.channel_advisor.v1.odata import folded
 
 NOTHING = Reply(204)
 TOO_MANY = Reply(429, b"TOO MANY REQUESTS", kind="text/plain")
@@ -758,6 +762,75 @@ def test_a_job_that_the_server_gives_up_is_named_by_its_status(account: Account,
     account.steps = [status]
     with pytest.raises(BadResponse, match=status):
         list(many.pages("prices"))
+
+
+class Kept:
+    """Jobs that outlive a client."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, tuple[str, datetime]] = {}
+
+    def find(self, name: str, within: timedelta) -> tuple[str, datetime] | None:
+        return self.rows.get(name)
+
+    def keep(self, name: str, token: str, began: datetime) -> None:
+        self.rows[name] = token, began
+
+    def forget(self, name: str, token: str) -> None:
+        self.rows = {each: row for each, row in self.rows.items() if (each, row[0]) != (name, token)}
+
+
+@pytest.fixture
+def kept(account: Account, many: V1) -> Kept:
+    """Two products with a price, and the jobs that the client keeps."""
+    for sku in ("A", "B"):
+        account.product(sku, BuyItNowPrice=1, UpdateDateUtc="2011-01-05T10:00:00Z")
+    many.jobs = Kept()
+    return many.jobs
+
+
+def begun(account: Account) -> int:
+    return sum(request.method == "POST" for request in account.requests_to("/v1/ProductExport"))
+
+
+def test_a_job_is_waited_for_by_another_process_after_one_that_was_killed(
+    account: Account, many: V1, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_: float) -> None:
+        raise KeyboardInterrupt
+
+    account.steps = ["Pending"] * 3
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "time", SimpleNamespace(sleep=killed, monotonic=time.monotonic))
+        with pytest.raises(KeyboardInterrupt):
+            list(many.pages("prices"))
+    ((token, began),) = kept.rows.values()
+    assert token == "T-1"
+    with V1(connection("channel_advisor", account.url, export_from=1), limits=FAST) as other:
+        other.jobs = kept
+        (page,) = other.pages("prices")
+    assert len(page.records) == 2
+    assert page.server_time == began  # what the file holds is as old as the job
+    assert begun(account) == 1
+    assert kept.rows == {}
+
+
+def test_a_job_that_the_server_has_forgotten_is_asked_for_anew(account: Account, many: V1, kept: Kept) -> None:
+    columns = "ID,ProfileID,Sku,CreateDateUtc,UpdateDateUtc,BuyItNowPrice,MinPrice,MaxPrice,RetailPrice"
+    kept.keep(f"ProductExport 1 {columns}", "OLD", datetime(2011, 1, 5, tzinfo=UTC))
+    account.script("/v1/ProductExport", ok({"Message": "There is no job with this token."}, 400))
+    assert sum(len(page.records) for page in many.pages("prices")) == 2
+    assert begun(account) == 1
+    assert kept.rows == {}
+
+
+def test_a_job_that_failed_is_not_waited_for_by_the_next_run(account: Account, many: V1, kept: Kept) -> None:
+    account.steps = ["SystemicFailure"]
+    with pytest.raises(BadResponse, match="SystemicFailure"):
+        list(many.pages("prices"))
+    assert kept.rows == {}
+    assert sum(len(page.records) for page in many.pages("prices")) == 2
+    assert begun(account) == 2
 
 
 def test_another_server_gets_no_login(account: Account, many: V1) -> None:

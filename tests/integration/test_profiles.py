@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from crossdock.services import personal, records
+from crossdock.services.people import on_this_machine
+from crossdock.store.jobs import Jobs
 from crossdock.systems.channel_advisor import V1
 from crossdock.watch.reconcile import reconcile
 from integration.builders import forward, line, persist, place, sales_order
@@ -110,6 +113,39 @@ def test_orders_of_all_chosen_profiles_are_taken(shop: Environment) -> None:
     orders = [sales_order(shop, key) for key in (own, sister, foreign)]
     assert [order["LineItems"][0]["Quantity"] for order in orders] == [2, 3, 4]
     assert len({order["CustomerID"] for order in orders[:2]}) >= 1
+
+
+def test_what_an_order_was_made_of_is_kept_and_shown_also_of_one_that_is_read_by_its_key(shop: Environment) -> None:
+    key = place(shop, line(OTHER))
+    persist(shop, "orders", "by its key", kind="key", keys=[key])
+    assert key not in shop.letters()
+    versions = shop.query(
+        f"SELECT hash, received FROM raw.channel_advisor_orders WHERE key = '{key}' ORDER BY received_at"
+    )
+    assert len(versions) > 1  # also the one with our own SellerOrderID
+    assert all(row.received for row in versions)
+    with shop.runtime() as runtime, runtime.engine.begin() as connection:
+        masked = records.version(connection, on_this_machine("ada"), "orders", key, versions[-1].hash)
+        whole = records.version(connection, on_this_machine("ada"), "orders", key, versions[-1].hash, whole=True)
+    values = {part.path: part.value for part in masked.received}
+    assert (values["ID"], values["Items[0].Sku"], values["Currency"]) == (key, OTHER, "GBP")
+    assert (values["ShippingAddressLine1"], values["BuyerUserId"]) == (personal.MASK, personal.MASK)
+    assert {part.path: part.value for part in whole.received}["ShippingAddressLine1"] == "12 Elm Street"
+
+
+def test_a_job_is_kept_for_all_processes_until_its_result_is_read(shop: Environment) -> None:
+    began, hour = datetime(2011, 1, 3, 20, tzinfo=UTC), timedelta(hours=1)
+    with shop.runtime() as one, shop.runtime() as other:
+        first, second = Jobs(one.engine, "channel_advisor"), Jobs(other.engine, "channel_advisor")
+        first.keep("export", "T-1", began)
+        first.keep("export", "T-2", began)
+        assert second.find("export", hour) == ("T-2", began)
+        assert second.find("export", timedelta(0)) is None
+        assert second.find("another", hour) is None
+        first.forget("export", "T-1")  # of an earlier job of this name
+        assert second.find("export", hour) == ("T-2", began)
+        second.forget("export", "T-2")
+        assert first.find("export", hour) is None
 
 
 def test_both_systems_agree_on_the_products_of_all_profiles(shop: Environment) -> None:

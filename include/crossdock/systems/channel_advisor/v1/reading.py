@@ -238,13 +238,19 @@ class Reading(Client):
         """The profiles whose products, quantities and prices are kept."""
         if len(self.profiles) < 2:
             return Profiles(self.profiles)
-        kept = kept_of(self.profiles, self._currencies)
-        if others := [str(one) for one in self.profiles if one not in kept]:
-            log.warning(
-                "Prices of profile %s are in another currency than those of %s: its orders are taken, its products, "
-                "quantities and prices are not kept.", ", ".join(others), kept[0],
-            )  # fmt: skip
-        return Profiles(kept)
+        return Profiles(kept_of(self.profiles, self._currencies))
+
+    def facts(self) -> list[str]:
+        """See `protocol.ChannelAdvisor`."""
+        found = super().facts()
+        for one in self.profiles:
+            if len(self.profiles) > 1 and one not in self.kept.kept:
+                found.append(
+                    f"Prices of profile {one} are in {self._currencies.get(one)}, those of {self.profile} in "
+                    f"{self._currencies.get(self.profile)}: of {one} orders, shipments and returns are taken, and its "
+                    "products, quantities and prices are left alone."
+                )
+        return found
 
     # ---- filters
 
