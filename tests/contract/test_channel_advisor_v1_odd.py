@@ -196,6 +196,13 @@ def test_numbers_in_quotes_are_numbers(server: Server, ca: V1) -> None:
     assert (first["TotalPrice"], first["OrderItems"][0]["Quantity"]) == (20, 2)
 
 
+def test_the_life_of_a_token_may_be_in_quotes(server: Server, ca: V1) -> None:
+    server.default("/oauth2/token", ok({"access_token": "A", "token_type": "Bearer", "expires_in": "3600"}))
+    server.default(ORDERS, rows(order(1)))
+    assert found(ca) + found(ca) == [1, 1]
+    assert len(server.requests_to("/oauth2/token")) == 1
+
+
 @pytest.mark.parametrize(
     ("given", "taken"),
     [

@@ -26,6 +26,7 @@ from contract.misbehaving import Reply, Request, Server, ok
 from contract.test_clients import FAST, connection
 from crossdock.errors import BadResponse, ConfigError, OutcomeUnknown, RecordRejected, Transient, WriteRefused
 from crossdock.systems import writes
+from crossdock.systems.budget import Budget
 from crossdock.systems.channel_advisor import V1
 from crossdock.systems.channel_advisor.v1 import export
 from crossdock.systems.channel_advisor.v1.odata import folded
@@ -90,7 +91,7 @@ class Account(Server):
             reply = script.pop(0) if script else self._one(inner)
             body = reply.body.decode()
             responses.append(
-                {"id": part["Content-ID"], "status": reply.status, "headers": {},
+                {"id": part["Content-ID"], "status": reply.status, "headers": reply.headers,
                  "body": json.loads(body) if reply.kind == "application/json" and body else body or None}
             )  # fmt: skip
         self.sizes.append(len(responses))
@@ -536,6 +537,17 @@ def test_a_part_that_fails_in_a_way_that_passes_is_sent_again_and_only_that(acco
     assert [one.error for one in written] == [None] * 6
     assert [account.levels[number] for number in numbers] == [{4: n} for n in range(6)]
     assert account.sizes == [6, 5]  # the last one goes alone
+
+
+def test_a_part_that_was_one_too_many_says_how_long_all_wait(
+    account: Account, v1: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(Budget, "paused", lambda _, seconds: pauses.append(seconds))
+    number, _ = account.product("ONE"), account.product("OTHER")
+    account.inner[f"/v1/Products({number})/UpdateQuantity"] = [Reply(429, b"", {"retry-AFTER": "0.2"})]
+    assert [one.error for one in v1.write_quantities([level("ONE", 1), level("OTHER", 2)])] == [None, None]
+    assert pauses == [0.2]
 
 
 def test_a_part_that_goes_on_failing_is_to_be_sent_again_and_the_others_are_done(account: Account, v1: Client) -> None:

@@ -306,3 +306,20 @@ def test_the_vocabulary_is_that_of_the_language():
     assert next(one for one in offered.converters if one.name == "shorten to").argument == "the most characters"
     assert next(one for one in offered.lookups if one.name == "payment_status").columns
     assert "explode_kits" in {one.name for one in offered.rules}
+
+
+def test_the_mappings_of_another_api_are_shown_with_all_their_lines():
+    listed = {one.name: one for one in mappings.of_dialects(VIEWER)}
+    assert set(listed) == {name for name in language.all_names() if "/" in name}
+    order = mappings.of_dialect(VIEWER, "channel_advisor_v1/order")
+    assert order == listed["channel_advisor_v1/order"]
+    assert (order.source, order.target) == ("Order of Channel Advisor's API v1", "Order of Channel Advisor")
+    assert order.findings == ()
+    (remitter,) = [one for one in order.lines if one.target == "TaxRemittedBy"]
+    assert "tax_remitter" in remitter.origin
+    assert "sites.yaml" in remitter.note
+    (units,) = [one for one in order.lines if one.target == "OrderItems.QuantityShipped"]
+    assert "line_units" in units.origin
+    for unknown in ("sales_order", "channel_advisor_v1/nothing", "../sites"):
+        with pytest.raises(ConfigError, match="There is no mapping"):
+            mappings.of_dialect(VIEWER, unknown)

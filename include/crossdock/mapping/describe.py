@@ -70,7 +70,7 @@ def _mapping(mapping: Table) -> str:
     source, target = mapping.source_document, mapping.target_document
     parts = [
         f"## {mapping.title}\n",
-        f"`{mapping.name}.yaml`: {source.name} of {_system(source)} to {target.name} of {_system(target)}.\n",
+        f"`{mapping.name}.yaml`: {named(source)} to {named(target)}.\n",
         _rules(mapping),
         _table(mapping.fields, target),
     ]
@@ -88,14 +88,15 @@ def _mapping(mapping: Table) -> str:
     return "\n".join(parts)
 
 
-def _system(document: Document) -> str:
+def named(document: Document) -> str:
+    """A document with its system, as people call it."""
     names = {
         "channel_advisor": "Channel Advisor",
         "channel_advisor_v1": "Channel Advisor's API v1",
         "tims": "TIMS",
         "crossdock": "Crossdock",
     }
-    return names.get(document.system, document.system)
+    return f"{document.name} of {names.get(document.system, document.system)}"
 
 
 def _table(fields: tuple[FieldMap, ...], target: Document, source: str = "") -> str:

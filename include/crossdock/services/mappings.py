@@ -211,8 +211,8 @@ def _of_dialect(name: str) -> OfDialect:
     table = language.read(path)
     findings = tuple(f"Line {one.line}: {one.message}" for one in table.check())
     return OfDialect(
-        name, table.title, f"{FOLDER}/{name}.yaml", " ".join(table.source), " ".join(table.target),
-        describe.lines(table), findings,
+        name, table.title, f"{FOLDER}/{name}.yaml", describe.named(table.source_document),
+        describe.named(table.target_document), describe.lines(table), findings,
     )  # fmt: skip
 
 

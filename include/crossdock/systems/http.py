@@ -579,7 +579,7 @@ def _nothing(answer: Answer) -> None:
 
 def _read_token(answer: Answer) -> tuple[str, float]:
     try:
-        token = msgspec.json.decode(answer.content, type=Token)
+        token = msgspec.json.decode(answer.content, type=Token, strict=False)  # a number in quotes is that number
     except msgspec.MsgspecError:
         raise Malformed("the token cannot be read") from None
     return token.access_token, token.expires_in

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from requests.structures import CaseInsensitiveDict
 
 from crossdock.errors import ConfigError, CrossdockError, RateLimited, RecordRejected, Transient
 from crossdock.systems import failures, paging
@@ -53,6 +54,7 @@ class Reply(msgspec.Struct):
     id: str | int
     status: int
     body: msgspec.Raw = msgspec.Raw(b"null")
+    headers: dict[str, Any] | None = None
 
 
 class Replies(msgspec.Struct):
@@ -153,7 +155,8 @@ def _read(answer: Answer, count: int) -> dict[int, Reply]:
 
 
 def _outcome(client: Client, part: Part, reply: Reply) -> Outcome:
-    answer = Answer(reply.status, {}, _content(reply.body))
+    headers = CaseInsensitiveDict({name: str(value) for name, value in (reply.headers or {}).items()})
+    answer = Answer(reply.status, headers, _content(reply.body))
     denied = reply.status < 300 and odata.DENIED in answer.content[:500]
     if reply.status < 300 and not denied:
         return Outcome(reply.status)
@@ -161,7 +164,7 @@ def _outcome(client: Client, part: Part, reply: Reply) -> Outcome:
         return Outcome(503, failures.make("5xx", client.connection, part.what, status=reply.status))
     error = client.refusal(answer, part.what)
     if isinstance(error, RateLimited):
-        client.rate_limited()
+        client.rate_limited(error.retry_after)
     return Outcome(reply.status, error)
 
 

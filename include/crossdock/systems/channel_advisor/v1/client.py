@@ -146,9 +146,9 @@ class Client:
         refusals = [Refusal(field, code, message)]
         return RecordRejected(message, status, code, refusals, system=self.connection.name)
 
-    def rate_limited(self) -> None:
-        """Pauses all processes: a part of a batch was one request too many."""
-        self._http.rate_limited()
+    def rate_limited(self, wait: float | None) -> None:
+        """Pauses all processes: a part of a batch was one request too many. `wait`: the seconds that it asks for."""
+        self._http.rate_limited(wait)
 
 
 def profiles_of(connection: Connection) -> tuple[int, ...]:

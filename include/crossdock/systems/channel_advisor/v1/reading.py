@@ -212,11 +212,10 @@ class Reading(Client):
 
     def _account(self, one: List) -> Account:
         """What the rules need to know of the account for a list."""
+        settings = site_settings.load()
         if one.by_sku:
-            return Account(site_settings.load(), self._currencies, self.profile, self.kept)
-        if one.kind == "distribution_center":
-            return Account(site_settings.load(), self._currencies, self.profile)
-        return Account(site_settings.load())
+            return Account(settings, self._currencies if one.kind == "price" else {}, profiles=self.kept)
+        return Account(settings, profile=self.profile if one.kind == "distribution_center" else 0)
 
     @cached_property
     def _currencies(self) -> Mapping[int, str]:
