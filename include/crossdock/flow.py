@@ -6,7 +6,7 @@ In: nothing. Out: values and protocols. Never: a flow of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -157,6 +157,9 @@ class Flow:
     dated_by: str = ""
     # Whether it leaves a part of the target's budget to other flows: its load is thousands of single requests.
     low_priority: bool = False
+    # Reasons and rules by which a newer version of a record is left out or refused only if nothing was made of it
+    # before; each with what has come, in words. In shadow mode such a record stays as it would have been made.
+    later: Mapping[str, str] = field(default_factory=dict)
     # Flows whose sources are read first, so that this one knows their pending changes. Their own next runs work them.
     prefetch: tuple[Flow, ...] = ()
     # For a full compare: `snapshot_target` reads all that the target holds, `find_drift` finds the keys that differ.

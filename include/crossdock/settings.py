@@ -85,6 +85,7 @@ class FlowSettings(Struct, frozen=True, rename={"live_from": "from"}):
     mode: Literal["shadow", "live"] = "live"
     live_from: date | None = None  # what is dated before this day is not made
     first_day_cap: Annotated[int, Meta(ge=1)] | None = None  # records after the launch, then a person looks first
+    would_be_days: Annotated[int, Meta(ge=1, le=3_650)] = 30  # then personal data of what was not sent go
     start: datetime | None = None  # UTC, where no zone is written
     sweep_days: Annotated[int, Meta(ge=0, le=3_650)] = 0
     reject_share: Annotated[float, Meta(ge=0, le=1)] = 0.0

@@ -339,6 +339,7 @@ def compare_shadow() -> list[str]:
         shadow.refresh(opened, run_id)
         with opened.engine.begin() as connection:
             days = shadow.compare(connection, run_id=run_id)
+            shadow.age(connection)
         if any(day.differs for day in days):
             send(opened.engine)
     return [day.sentence for day in days]

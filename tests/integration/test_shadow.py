@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,16 @@ from typer.testing import CliRunner
 from crossdock import flows
 from crossdock.cli.app import app
 from crossdock.errors import ConfigError, NotAllowed, OutcomeUnknown
-from crossdock.services import configuration, go_live, people, shadow
-from crossdock.steps import modes
+from crossdock.rules.returns import WAITS
+from crossdock.services import configuration, go_live, people, readiness, shadow
+from crossdock.steps import held, modes
 from crossdock.steps.load import documents, launching
+from crossdock.store import database
 from crossdock.store.batches import Counts
 from crossdock.systems import writes
-from integration import stock_oracle
-from integration.battery import Shop, made
-from integration.builders import ADDRESS, forward, line, place
-from integration.bustle import ALL
-from integration.environment import found_environment
+from integration.battery import Shop, made, opened
+from integration.builders import ADDRESS, ITEM, forward, line, place, send
+from integration.test_restore import write_off
 from sandbox.actors import clerk
 from sandbox.actors.actor_context import ActorContext
 from sandbox.control import SYSTEMS
@@ -38,20 +39,8 @@ OWN_BOOK = "settlement_ledger"  # target of the flow that writes to no system
 
 @pytest.fixture(scope="module")
 def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    folder = tmp_path_factory.mktemp("environment")
-    with (
-        found_environment(postgres_url, "shadow", folder, skus=ALL) as environment,
-        pytest.MonkeyPatch.context() as monkeypatch,
-    ):
-        environment.inbox = tmp_path_factory.mktemp("inbox")
-        forward(environment, environment.now + timedelta(days=1, hours=10))
-        config = tmp_path_factory.mktemp("config")
-        stock_oracle.configure(monkeypatch, config, margin_seconds=0)
-        sites = config / "config" / "sites.yaml"
-        sites.write_text(sites.read_text().replace("channel: Web Shop\n", "channel: Web Shop\n    prepaid: yes\n"))
-        opened = Shop(environment)
-        opened.open()
-        yield opened
+    with opened(postgres_url, tmp_path_factory, "shadow") as found:
+        yield found
 
 
 def put(flow: str, **settings: Any) -> None:
@@ -171,12 +160,14 @@ def enter(shop: Shop, since: Any, mistakes: dict[int, str]) -> Any:
     return clerk.act(context, mistakes)
 
 
-def report(shop: Shop, day: Any) -> tuple[Any, dict[str, Any]]:
+def report(shop: Shop, day: Any, flow: str = "orders") -> tuple[Any, dict[str, Any]]:
     with shop.environment.runtime() as runtime:
         shadow.refresh(runtime)
         with runtime.engine.begin() as connection:
-            (compared,) = shadow.compare(connection, [day])
-            records = shadow.records(connection, day, verdicts=("same", "differs", "only_ours", "only_theirs"))
+            (compared,) = shadow.compare(connection, [day], flow=flow)
+            records = shadow.records(
+                connection, day, flow, verdicts=("same", "differs", "only_ours", "only_theirs", "overtaken")
+            )
     return compared, {one.key or one.their_id or "": one for one in records}
 
 
@@ -224,6 +215,65 @@ def test_a_day_by_hand_is_compared_and_each_planted_mistake_found_and_a_launch_m
     assert sum((shop.counts() - before).values()) == 1  # the forgotten order
     assert would_be(shop, "orders") == []
     assert run(shop, "orders").delivered == 0
+
+
+def changed(shop: Shop, number: str, **changes: Any) -> None:
+    document = {"ChannelAdvisorOrderID": int(number), "changes": changes}
+    send(shop.environment, "channel_advisor", "order_change", document, dirty=True)
+
+
+def test_an_order_stays_as_it_would_be_made_whatever_the_channel_does_later_and_a_launch_sends_none_of_it_blindly(
+    launched: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, since = launched, launched.environment.now
+    numbers = [place(shop.environment, line(TaxAmount="2.00", ShippingAmount="3.00")) for _ in range(4)]
+    cancelled, erased, grown, spoilt = numbers
+    assert run(shop, "orders").would_be == 4
+    before = {row.key: row for row in would_be(shop, "orders") if row.entity == "sales_order"}
+    changed(shop, cancelled, OrderStatus="Cancelled")
+    send(shop.environment, "channel_advisor", "forget", {"ChannelAdvisorOrderID": int(erased)})
+    changed(shop, grown, SpecialInstructions="Ring twice")
+    changed(shop, spoilt, Currency="ZZZ")
+
+    counts = run(shop, "orders")
+    assert (counts.would_be, counts.dead, counts.skipped, counts.delivered) == (3, 1, 0, 0)
+    assert [letter.key for letter in shop.letters("orders")] == [spoilt]
+    after = {row.key: row for row in would_be(shop, "orders") if row.entity == "sales_order"}
+    assert {number: (after[number].later, after[number].document == before[number].document) for number in numbers} == {
+        cancelled: ("the channel has cancelled it", True),
+        erased: ("the channel has removed its buyer's data", True),
+        grown: (None, False),
+        spoilt: (launching.REFUSED_LATER, True),
+    }
+    assert state_of(shop, cancelled) == (
+        "would_be", held.STAYS.format(flow="orders", later="the channel has cancelled it")
+    )  # fmt: skip
+    again = run(shop, "orders", keys=[cancelled, erased], reprocess=True)  # it is the same when it is read again
+    assert (again.would_be, again.dead) == (2, 0)
+
+    assert enter(shop, since, {int(spoilt): clerk.FORGOTTEN})["orders entered"] == 1
+    compared, records = report(shop, shop.environment.now.date())
+    assert (compared.would_make, compared.same, compared.overtaken, compared.only_ours) == (4, 1, 2, 1)
+    assert "2 overtaken before anybody entered them" in compared.sentence
+    assert "the channel has cancelled it (1)" in compared.sentence
+    assert {number: records[number].verdict for number in numbers} == {
+        cancelled: "overtaken", erased: "overtaken", grown: "same", spoilt: "only_ours"
+    }  # fmt: skip
+    monkeypatch.setenv("AIRFLOW_CONN_CROSSDOCK", shop.environment.database_url)
+    words = " ".join(CliRunner().invoke(app, ["status"]).output.split())
+    assert "the channel has cancelled it (1), the channel has removed its buyer's data (1)" in words
+
+    change(shop, go_live.launch, "orders", compared.day)
+    live = run(shop, "orders")
+    assert (live.delivered, live.skipped, live.dead) == (0, 1, 1)  # the one that a person has entered is linked
+    assert [len(one) for one in orders_of(shop, *numbers).values()] == [0, 0, 1, 0]
+    assert state_of(shop, cancelled)[0] == "left_out"
+    (letter,) = [one for one in shop.letters("orders") if one.key == erased]
+    assert {reason["rule"] for reason in letter.reasons} == {"personal_data_gone"}
+    assert {row.row for row in would_be(shop, "orders")} == {spoilt}
+    changed(shop, spoilt, Currency="GBP")
+    assert run(shop, "orders").delivered == 1
+    assert would_be(shop, "orders") == []
 
 
 def test_a_launch_with_a_cap_stops_at_the_cap_until_a_person_releases_it(launched: Shop) -> None:
@@ -342,3 +392,131 @@ def test_the_commands_launch_release_go_back_and_say_so(launched: Shop, monkeypa
         modes_now = go_live.all_modes(connection)
         assert go_live.badge(go_live.in_shadow()).startswith("Shadow mode: all flows.")
     assert {one.flow for one in modes_now if not one.shadow} == {"payouts"}
+
+
+# ---- what belongs to orders that would be made -----------------------------------------------------------------------
+
+
+def test_shipments_of_the_channel_would_be_recorded_once_their_order_is_made(launched: Shop) -> None:
+    shop = launched
+    number = place(shop.environment, {**line(TaxAmount="2.00"), "QuantityShipped": 1}, OrderStatus="Shipped")
+    assert run(shop, "orders").would_be == 1
+    rows = {row.entity: row for row in would_be(shop, "orders")}
+    assert rows["shipment"].after == [{"entity": "sales_order", "key": number}]
+    assert rows["shipment"].document["Lines"] == [{"SalesOrderLineNo": 1, "Quantity": 1}]
+    assert rows["shipment"].path.endswith(f"/sales-orders/new-{number}/shipments")
+
+    change(shop, go_live.launch, "orders", shop.environment.now.date())
+    assert run(shop, "orders").delivered == 1
+    ((made,),) = orders_of(shop, number).values()
+    (recorded,) = [one for one in shop.environment.in_tims("shipments") if one["SalesOrderID"] == made["SalesOrderID"]]
+    assert recorded["ExternalReference"] == rows["shipment"].document["ExternalReference"]
+    assert [(one["SalesOrderLineNo"], one["Quantity"]) for one in recorded["Lines"]] == [(1, 1)]
+    assert would_be(shop, "orders") == []
+
+
+def parcel(shop: Shop, order: dict[str, Any]) -> None:
+    """A person sends all units of an order."""
+    body = {
+        "ExternalReference": f"by hand {order['SalesOrderID']}", "Source": "warehouse", "LocationID": "MAIN",
+        "ShippedAt": shop.environment.now.isoformat().replace("+00:00", "Z"),
+        "Lines": [{"SalesOrderLineNo": one["LineNo"], "Quantity": one["Quantity"]} for one in order["LineItems"]],
+    }  # fmt: skip
+    with shop.environment.runtime() as runtime:
+        path = f"/sales-orders/{order['SalesOrderID']}/shipments"
+        assert runtime.tims.post(path, body, key=body["ExternalReference"]).status == 201
+    forward(shop.environment, shop.environment.now + timedelta(minutes=5))
+
+
+def type_in(shop: Shop, invoice: dict[str, Any], **more: str) -> None:
+    """A person types an invoice into TIMS."""
+    own = {name: value for name, value in invoice.items() if name not in ("ExternalReference", "Source")}
+    send(shop.environment, "tims", "invoice", own | more)
+
+
+def test_invoices_of_orders_that_people_have_entered_are_compared_and_none_is_sent(launched: Shop) -> None:
+    shop, since = launched, launched.environment.now
+    run(shop, "invoices")
+    change(shop, go_live.to_shadow, "invoices")
+    goods = line(TaxAmount="2.00", ShippingAmount="3.00", ShippingTaxAmount="0.60")
+    numbers = [place(shop.environment, goods) for _ in range(3)]
+    assert run(shop, "orders").would_be == 3
+    assert enter(shop, since, {})["orders entered"] == 3
+    for (order,) in orders_of(shop, *numbers).values():
+        parcel(shop, order)
+    counts = run(shop, "invoices")
+    assert (counts.would_be, counts.dead, counts.delivered) == (3, 0, 0), shop.why("invoices")
+    rows = {row.after[0]["key"]: row for row in would_be(shop, "invoices")}
+    assert {number: row.after for number, row in rows.items()} == {
+        number: [{"entity": "sales_order", "key": number}] for number in numbers
+    }
+    ours = {number: database.from_json(row.body) for number, row in rows.items()}
+    type_in(shop, ours[numbers[0]])
+    type_in(shop, ours[numbers[1]], ShippingTaxAmount="0.00", TaxTotal="2.00", Total="15.00")
+
+    again = run(
+        shop, "invoices", keys=[row.row for row in rows.values()], reprocess=True
+    )  # theirs does not stand in our way
+    assert (again.would_be, again.dead, again.skipped) == (3, 0, 0)
+    compared, records = report(shop, date.fromisoformat(ours[numbers[0]]["InvoiceDate"]), "invoices")
+    assert (compared.would_make, compared.same, compared.differ, compared.only_ours, compared.only_theirs) == (
+        3, 1, 1, 1, 0
+    )  # fmt: skip
+    assert {records[rows[number].row].verdict for number in numbers} == {"same", "differs", "only_ours"}
+    assert [one.field for one in records[rows[numbers[1]].row].differences] == [
+        "ShippingTaxAmount",
+        "TaxTotal",
+        "Total",
+    ]
+
+    posted = len(shop.environment.in_tims("ar/invoices"))
+    with shop.environment.runtime() as runtime, runtime.engine.begin() as connection:
+        seen = readiness.preview(connection, person(), "invoices", shop.environment.now.date(), None)
+    assert (seen.records, seen.stay, seen.go) == (3, 3, 0)
+    change(shop, go_live.launch, "invoices", date(2010, 1, 1))
+    live = run(shop, "invoices")
+    assert (live.delivered, live.skipped, live.dead) == (0, 3, 0)
+    assert len(shop.environment.in_tims("ar/invoices")) == posted
+    assert would_be(shop, "invoices") == []
+
+
+def test_a_return_waits_for_its_order_which_would_be_made_and_says_so(launched: Shop) -> None:
+    shop = launched
+    number = place(shop.environment, line(TaxAmount="2.00"))
+    assert run(shop, "orders").would_be == 1
+    send(shop.environment, "channel_advisor", "return", {
+        "ReturnID": 8_900_001, "ChannelAdvisorOrderID": int(number), "Status": "Received", "Currency": "GBP",
+        "Reason": "CustomerReturnedItem",
+        "Items": [{"OrderItemID": int(number) * 100 + 1, "SKU": ITEM, "Quantity": 1, "RefundAmount": Decimal("10.00"),
+                   "TaxRefund": Decimal("2.00"), "ShippingRefund": Decimal(0), "Restock": True,
+                   "Condition": "Sellable"}],
+    }, dirty=True)  # fmt: skip
+    counts = run(shop, "returns")
+    assert (counts.waiting, counts.dead) == (1, 0), shop.why("returns")
+    assert reason_of(shop) == WAITS["held back"]
+    change(shop, go_live.launch, "orders", shop.environment.now.date())
+    assert run(shop, "orders").delivered == 1
+    assert run(shop, "returns").waiting == 1
+    assert reason_of(shop) == WAITS["invoice"]
+
+
+def reason_of(shop: Shop) -> str:
+    ((reason,),) = shop.environment.query("SELECT reason FROM stage.credit_memo WHERE key = '8900001'")
+    return reason
+
+
+def test_adjustments_of_stock_are_compared_and_what_only_people_know_of_is_not_told(launched: Shop) -> None:
+    shop = launched
+    run(shop, "stock_adjustments")
+    change(shop, go_live.to_shadow, "stock_adjustments")
+    forward(shop.environment, shop.environment.now + timedelta(minutes=1))
+    write_off(shop.environment)
+    assert run(shop, "stock_adjustments").would_be == 1
+    (row,) = would_be(shop, "stock_adjustments")
+    body = database.from_json(row.body)
+    own = {name: body[name] for name in ("SKU", "LocationID", "QuantityDelta", "ReasonCode", "PostingDate")}
+    send(shop.environment, "tims", "adjustment", own)
+    send(shop.environment, "tims", "adjustment", own | {"QuantityDelta": -7})
+    compared, records = report(shop, date.fromisoformat(own["PostingDate"]), "stock_adjustments")
+    assert (compared.would_make, compared.same, compared.only_theirs) == (1, 1, 0)
+    assert records[row.key].matched_by == "item, location, units and date"

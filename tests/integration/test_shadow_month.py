@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from crossdock import flows
-from crossdock.rules.statuses import CANCELLED_FIRST
+from crossdock.services import go_live
 from crossdock.systems import writes
 from integration.environment import Environment, found_environment, own_config
 from sandbox.control import SYSTEMS, Control
@@ -29,11 +29,11 @@ def month(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     ):
         environment.inbox = tmp_path_factory.mktemp("inbox")
         config = tmp_path_factory.mktemp("config") / "config"
-        in_shadow(environment, monkeypatch, config)
+        in_shadow(monkeypatch, config)
         yield environment
 
 
-def in_shadow(environment: Environment, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def in_shadow(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Puts a configuration of its own in force, in which every flow is in shadow mode."""
     own_config(folder)
     file = folder / "flows.yaml"
@@ -72,19 +72,21 @@ def test_a_month_in_shadow_reports_every_order_as_would_be_made_and_writes_nothi
     dead = {str(key) for key, each in expected.items() if each.verdict == "dead"}
     kept = keys(month, "SELECT key FROM ops.would_be WHERE flow = 'orders' AND position('sales-orders' IN path) > 0")
     refused = keys(month, "SELECT key FROM ops.dead_letter WHERE flow = 'orders' AND state = 'open'")
-    # Meanwhile the channel has cancelled a few, or removed their buyers' data: they are not to be sent any more.
-    cancelled = keys(
-        month, f"SELECT key FROM stage.sales_order WHERE state = 'left_out' AND reason = '{CANCELLED_FIRST}'"
-    )
-    gone = keys(
-        month,
-        "SELECT key FROM ops.dead_letter WHERE flow = 'orders' AND state = 'open' "
-        'AND reasons @> \'[{"rule": "personal_data_gone"}]\'',
-    )
-    assert len(kept) > 950
-    assert kept == loadable - cancelled - gone
-    assert len(loadable - kept) < 20
-    assert refused == dead | (gone & loadable)
+    would_be = keys(month, "SELECT key FROM stage.sales_order WHERE state = 'would_be'")
+    assert len(loadable) > 950
+    assert kept == would_be == loadable
+    assert refused == dead
+    # Of a few the channel has cancelled the order since, or removed the buyer's data: they stay, and that is told.
+    later = {
+        row.later: row.n
+        for row in month.query("SELECT later, count(*) AS n FROM ops.would_be WHERE flow = 'orders' GROUP BY later")
+    }
+    assert set(later) - {None} == set(flows.get("orders").later.values())
+    with month.runtime() as runtime, runtime.engine.begin() as connection:
+        mode = go_live.mode_of(connection, "orders")
+    assert mode.held == len(loadable)
+    for words, number in mode.later.items():
+        assert f"{words} ({number})" in mode.sentence
 
 
 def keys(month: Environment, statement: str) -> set[str]:

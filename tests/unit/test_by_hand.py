@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossdock.comparison import by_hand
-from crossdock.comparison.by_hand import DIFFERS, ONLY_OURS, ONLY_THEIRS, REFERENCE, SAME, One
+from crossdock.comparison.by_hand import DIFFERS, ONLY_OURS, ONLY_THEIRS, OVERTAKEN, REFERENCE, SAME, One
 from crossdock.services import shadow
 
 ORDERS = shadow.subjects()["orders"]
@@ -112,6 +112,21 @@ def test_the_day_in_a_sentence() -> None:
     assert words == "We would have made 214 orders on 2026-11-30: 213 as you did, 1 differs in ShippingTaxAmount."
 
 
+def test_what_has_come_later_is_told_and_nobody_need_make_what_is_overtaken() -> None:
+    ours = [One("77", order(), "it was cancelled", overtaken=True), One("78", order("78"), "it was refused")]
+    assert [one.verdict for one in by_hand.compare(ORDERS, ours, [])] == [OVERTAKEN, ONLY_OURS]
+    (pair,) = by_hand.compare(ORDERS, ours[:1], [One("SO-1", by_person(order()))])
+    assert pair.verdict == SAME
+    words = by_hand.words(
+        "orders", DAY, same=3, differ=0, only_ours=0, only_theirs=0, fields={}, overtaken=1,
+        later={"it was cancelled": 1, "its buyer is gone": 2},
+    )  # fmt: skip
+    assert words == (
+        "We would have made 4 orders on 2026-11-30: 3 as you did, 1 overtaken before anybody entered it. "
+        "Later, it was cancelled (1), its buyer is gone (2)."
+    )
+
+
 MISTAKES = {
     "ShippingTaxAmount": "3.00", "TotalAmount": "99.00", "CurrencyCode": "USD", "PaymentStatus": "Pending",
 }  # fmt: skip
@@ -154,10 +169,10 @@ def test_each_document_is_in_exactly_one_result_and_each_planted_mistake_is_foun
 def test_a_table_for_a_spreadsheet_has_a_row_for_each_field_and_no_formula() -> None:
     record = shadow.Record(
         "orders", DAY, "=1+1", "SO-1", DIFFERS, REFERENCE,
-        (by_hand.Difference("Notes", "a", "b"), by_hand.Difference("TotalAmount", "1.00", None)),
+        (by_hand.Difference("Notes", "a", "b"), by_hand.Difference("TotalAmount", "1.00", None)), "cancelled",
     )  # fmt: skip
     rows = shadow.as_csv([record]).splitlines()
     assert rows[1:] == [
-        "orders,2026-11-30,'=1+1,SO-1,differs,reference,Notes,a,b",
-        "orders,2026-11-30,'=1+1,SO-1,differs,reference,TotalAmount,1.00,",
+        "orders,2026-11-30,'=1+1,SO-1,differs,reference,Notes,a,b,cancelled",
+        "orders,2026-11-30,'=1+1,SO-1,differs,reference,TotalAmount,1.00,,cancelled",
     ]

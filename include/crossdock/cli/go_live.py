@@ -100,10 +100,11 @@ def _report(day: date | None, as_csv: bool, as_json: bool) -> None:
         out.print(one.sentence, soft_wrap=True)
     rows = [
         {"day": one.day, "key": one.key or "", "theirs": one.their_id or "", "verdict": one.verdict.replace("_", " "),
-         "differs": "; ".join(f"{d.field}: {d.ours or '?'} → {d.theirs or '?'}" for d in one.differences)}
+         "differs": "; ".join(f"{d.field}: {d.ours or '?'} → {d.theirs or '?'}" for d in one.differences),
+         "later": one.later or ""}
         for one in found
     ]  # fmt: skip
-    print_table("Not the same", ("day", "key", "theirs", "verdict", "differs"), rows)
+    print_table("Not the same", ("day", "key", "theirs", "verdict", "differs", "later"), rows)
 
 
 def _day(text: str, option: str) -> date:

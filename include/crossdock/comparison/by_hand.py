@@ -20,6 +20,7 @@ from crossdock.flow import Resource
 
 Document = Mapping[str, Any]
 SAME, DIFFERS, ONLY_OURS, ONLY_THEIRS = "same", "differs", "only_ours", "only_theirs"
+OVERTAKEN = "overtaken"  # only we would have made it, and something has come since: nobody need make it any more
 REFERENCE = "reference"  # how a pair was found that has one name
 
 
@@ -27,7 +28,8 @@ REFERENCE = "reference"  # how a pair was found that has one name
 class ByHand:
     """How documents of one kind are compared. Fields are paths such as ShippingAddress.City.
 
-    `resource`: the list of theirs; `table`: the same in `ref`; `source`: of ours there. `names`: fields that name the
+    `resource`: the list of theirs; `table`: the same in `ref`; `source`: of ours there; `theirs`: which of them count;
+    `tells_of_theirs`: whether one that only people have made is told. `names`: fields that name the
     sale in both. `alike`: fields that are alike in both where they have no name in common. `line_key`: fields by which
     two lines are one. Only what we would have sent is compared, but for `ignored`; of `personal` fields no value is
     shown."""
@@ -46,6 +48,8 @@ class ByHand:
     line_key: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     personal: tuple[str, ...] = ()
+    theirs: sa.ColumnElement[bool] = sa.true()  # noqa: RUF009
+    tells_of_theirs: bool = True
 
     def is_personal(self, field: str) -> bool:
         return field.startswith(self.personal) if self.personal else False
@@ -53,10 +57,13 @@ class ByHand:
 
 @dataclass(frozen=True)
 class One:
-    """A document of one side. `key`: ours is that of the source record, theirs the document's id."""
+    """A document of one side. `key`: ours is that of the source record, theirs the document's id. `later`: what has
+    come of our record since, in words; `overtaken`: because of it nobody need make it any more."""
 
     key: str
     document: Document
+    later: str | None = None
+    overtaken: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,9 +103,12 @@ def compare(subject: ByHand, ours: Sequence[One], theirs: Sequence[One], zone: s
         results.append(Result(day, DIFFERS if found else SAME, mine, other, by, found))
     paired = {result.ours.key for result in results if result.ours}
     results += [
-        Result(day_of(subject, one.document, zone), ONLY_OURS, one, None) for one in ours if one.key not in paired
+        Result(day_of(subject, one.document, zone), OVERTAKEN if one.overtaken else ONLY_OURS, one, None)
+        for one in ours
+        if one.key not in paired
     ]
-    results += [Result(day_of(subject, one.document, zone), ONLY_THEIRS, None, one) for one in rest.values()]
+    if subject.tells_of_theirs:
+        results += [Result(day_of(subject, one.document, zone), ONLY_THEIRS, None, one) for one in rest.values()]
     return results
 
 
@@ -246,7 +256,16 @@ def _shown(value: Any) -> str | None:
 
 
 def words(
-    what: str, day: date, *, same: int, differ: int, only_ours: int, only_theirs: int, fields: Mapping[str, int]
+    what: str,
+    day: date,
+    *,
+    same: int,
+    differ: int,
+    only_ours: int,
+    only_theirs: int,
+    fields: Mapping[str, int],
+    overtaken: int = 0,
+    later: Mapping[str, int] | None = None,
 ) -> str:
     """A day in a sentence: "We would have made 214 orders on ...: 213 as you did, 1 differs in ShippingTaxAmount."."""
     parts = [f"{same:,} as you did"]
@@ -255,8 +274,18 @@ def words(
         parts.append(f"{differ:,} {'differs' if differ == 1 else 'differ'} in {', '.join(most)}")
     if only_ours:
         parts.append(f"{only_ours:,} that nobody has entered")
+    parts += (
+        [f"{overtaken:,} overtaken before anybody entered {'it' if overtaken == 1 else 'them'}"] if overtaken else []
+    )
     parts += [f"you have entered {only_theirs:,} that we would not have made"] if only_theirs else []
-    return f"We would have made {same + differ + only_ours:,} {what} on {day}: {', '.join(parts)}."
+    made = same + differ + only_ours + overtaken
+    return f"We would have made {made:,} {what} on {day}: {', '.join(parts)}.{afterwards(later or {})}"
+
+
+def afterwards(later: Mapping[str, int]) -> str:
+    """What has come later, in a sentence behind another one; "" for nothing."""
+    parts = [f"{words} ({number:,})" for words, number in sorted(later.items())]
+    return f" Later, {', '.join(parts)}." if parts else ""
 
 
 def fields_of(results: Iterable[Result]) -> dict[str, int]:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from crossdock.mapping.frames import Frames
 from crossdock.mapping.parse import Parsed
 from crossdock.mapping.registry import KEY
-from crossdock.store import database
+from crossdock.store import database, would_be
 from crossdock.store.tables import ref_sales_order
 
 
@@ -37,6 +37,13 @@ def sales_orders(connection: sa.Connection, ids: Sequence[str]) -> dict[str, sa.
     """Reads the sales orders with these ids from `ref`, by SalesOrderID."""
     rows = connection.execute(sa.select(ref_sales_order).where(among(ref_sales_order.c.id, ids)))
     return {row.id: row for row in rows}
+
+
+def in_place(connection: sa.Connection, ids: Sequence[str]) -> dict[str, str]:
+    """Finds those of these sales orders that people have entered in place of one that we would make:
+    {SalesOrderID: key of ours}."""
+    entered = would_be.in_place().subquery()
+    return dict(connection.execute(sa.select(entered).where(among(entered.c.their_id, ids))).all())
 
 
 def versions(ids: pd.Series, orders: Mapping[str, Any]) -> pd.Series:

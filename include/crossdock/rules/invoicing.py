@@ -388,7 +388,8 @@ class OnTheWay(NamedTuple):
 class InvoiceContext:
     """The context of the invoice rules: what they need beside columns. `orders` by SalesOrderID; `invoices`: those that
     TIMS has of the orders; `links`: InvoiceID by shipment of those that we have made; `requested`: shipments that a
-    person has asked for by key; `us` and `channel`: sources of documents."""
+    person has asked for by key; `us` and `channel`: sources of documents; `in_place`: orders that people have entered
+    in place of ours, in shadow mode."""
 
     orders: Mapping[str, SalesOrder]
     invoices: Sequence[Invoice]
@@ -398,6 +399,7 @@ class InvoiceContext:
     periods: pd.DataFrame
     us: str
     channel: str
+    in_place: Collection[str] = ()
 
 
 class _Verdict(NamedTuple):
@@ -415,7 +417,8 @@ class _Verdict(NamedTuple):
 def invoice_state(frames: Frames, context: InvoiceContext) -> Columns:
     """Each shipment of a channel order is invoiced once, and not before its order has been read again after the
     shipment. Left out are shipments that TIMS invoices by itself, that a person has invoiced, or whose invoice was
-    voided; a voided one is made again when a person asks for the shipment by its key."""
+    voided; a voided one is made again when a person asks for the shipment by its key. In shadow mode an order that a
+    person has entered counts as ours where ours would have been made."""
     of_shipment: dict[str, list[Invoice]] = {}
     for invoice in context.invoices:
         of_shipment.setdefault(invoice.shipment_id, []).append(invoice)
@@ -430,7 +433,7 @@ def invoice_state(frames: Frames, context: InvoiceContext) -> Columns:
         theirs = [one for one in held if one.source != context.us and one.status != VOIDED]
         verdict = (
             _posted(key, context.links.get(key), ours, requested=key in context.requested)
-            or _refused(mode, order, theirs, context.channel)
+            or (None if number in context.in_place else _refused(mode, order, theirs, context.channel))
             or _early(number, order, made_at)
             or _Verdict("staged", reference=f"inv:{key}")
         )

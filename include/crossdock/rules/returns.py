@@ -39,6 +39,7 @@ from crossdock.mapping.registry import KEY, LINES, Columns, rule
 from crossdock.rules import currencies, taxes
 from crossdock.rules.dates import company_days, posting_dates
 from crossdock.rules.money import spread
+from crossdock.rules.statuses import HELD_BACK
 from crossdock.rules.tolerances import Refunds
 
 WORK, WAIT, LEAVE_OUT = "work", "wait", "leave_out"
@@ -723,7 +724,7 @@ def dates(header: pd.DataFrame, zone: str, periods: pd.DataFrame) -> pd.DataFram
 class ReturnContext:
     """The context of the return rules: what they need beside columns. By ChannelAdvisorOrderID: `orders` with what is
     left for returns, `ids` their SalesOrderIDs, `parents` what they have in TIMS as one text, `skipped` those that are
-    left out."""
+    left out, `held_back` those that would be made and are not sent."""
 
     orders: Mapping[str, Order]
     ids: Mapping[str, str]
@@ -732,11 +733,13 @@ class ReturnContext:
     tolerance: Refunds
     zone: str
     periods: pd.DataFrame
+    held_back: Collection[str] = ()
 
 
 STATES = {WORK: "staged", WAIT: "waiting", LEAVE_OUT: "left_out"}
 WAITS = {
     "order": "its order is not in TIMS yet; it is worked when it arrives",
+    "held back": f"{HELD_BACK}; it is worked when TIMS has the order",
     "invoice": "what it gives back is not invoiced yet; it is worked when the invoice arrives",
     "shipment": "what comes back is not shipped in TIMS yet; it is worked when the shipment arrives",
 }
@@ -800,7 +803,7 @@ def work_return(frames: Frames, context: ReturnContext) -> Columns:
             found[row] = wrong
             continue
         if order is None:
-            done[row].waits = "order"
+            done[row].waits = "held back" if number in context.held_back else "order"
         else:
             done[row], orders[number] = work(order, items, str(currency[row]), context.tolerance)
         found[row] = done[row].findings

@@ -44,6 +44,8 @@ CODES = {
     "DistributionCenterTypeRollup": ("SellerManaged", "ExternallyManaged", "Mixed"),
 }
 CANCELLED_FIRST = "cancelled before it was loaded"
+DATA_GONE = "personal_data_gone"  # the rule that refuses an order whose buyer is not known any more
+HELD_BACK = "its order would be made, and is not sent: the flow orders is in shadow mode, or its launch holds it back"
 LEFT_OUT = "fulfilled by the marketplace: the site's configuration leaves these out"
 OLDER_VERSION = "not the newest version that was read"
 HEAD_WRITES = (
@@ -171,7 +173,7 @@ def decide(frames: Frames, context: OrderContext) -> Columns:
         problems.make(
             np.flatnonzero(gone & ~existing & ~fulfilled),
             field="UserDataPresent",
-            rule="personal_data_gone",
+            rule=DATA_GONE,
             value="false",
             message="The channel removed the buyer's personal data before this order was ever loaded: nobody to "
             "ship to.",

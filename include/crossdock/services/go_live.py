@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from crossdock import flows
+from crossdock.comparison import by_hand
 from crossdock.config import yaml_text
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
@@ -32,7 +33,7 @@ OWN_BOOK = "settlement_ledger"  # target of flows that write to our own tables, 
 class FlowMode:
     """One flow. `shadow`: it writes nothing. `held`: records that are made but for the last write; `requests`: what
     would be sent of them in shadow mode. `sent`: records that its launch has sent under the cap; `waits`: the cap is
-    reached, and a person is to look."""
+    reached, and a person is to look. `later`: of how many of these something has come later, and what."""
 
     flow: str
     title: str
@@ -43,6 +44,7 @@ class FlowMode:
     sent: int
     held: int
     requests: int
+    later: dict[str, int]
 
     @property
     def waits(self) -> bool:
@@ -54,7 +56,8 @@ class FlowMode:
         if self.target == OWN_BOOK:
             return "It writes to our own book only, and has no other mode."
         if self.shadow:
-            return f"Shadow mode: it writes nothing. {self.held:,} records would be made or changed."
+            words = f"Shadow mode: it writes nothing. {self.held:,} records would be made or changed."
+            return words + by_hand.afterwards(self.later)
         words = "Live" if self.since is None else f"Live from {self.since}"
         if self.cap is not None:
             words += f", {self.sent:,} of the first {self.cap:,} records sent"
@@ -81,20 +84,21 @@ def badge(shadowed: tuple[str, ...]) -> str:
 
 def all_modes(connection: sa.Connection) -> tuple[FlowMode, ...]:
     """Every flow with its mode, in the order in which data travels."""
-    counted = sa.select(ops_would_be.c.flow, sa.func.count()).group_by(ops_would_be.c.flow)
-    requests: dict[str, int] = dict(connection.execute(counted).all())
-    return tuple(_mode(connection, flow, requests.get(flow.name, 0)) for flow in flows.all_flows().values())
+    return tuple(_mode(connection, flow) for flow in flows.all_flows().values())
 
 
 def mode_of(connection: sa.Connection, name: str) -> FlowMode:
     """One flow with its mode. Raises ConfigError where there is no such flow."""
-    flow = flows.get(name)
-    requests = connection.scalar(sa.select(sa.func.count()).where(ops_would_be.c.flow == name)) or 0
-    return _mode(connection, flow, requests)
+    return _mode(connection, flows.get(name))
 
 
-def _mode(connection: sa.Connection, flow: Flow, requests: int) -> FlowMode:
-    now, stage = modes.of(flow.name), flow.stage
+def _mode(connection: sa.Connection, flow: Flow) -> FlowMode:
+    now, stage, table = modes.of(flow.name), flow.stage, ops_would_be.c
+    kept = connection.execute(
+        sa.select(table.later, sa.func.count().label("requests"), sa.func.count(table.row.distinct()).label("records"))
+        .where(table.flow == flow.name)
+        .group_by(table.later)
+    ).all()
     held = connection.scalar(
         sa.select(sa.func.count())
         .select_from(stage.join(ops_batch, ops_batch.c.id == stage.c.batch_id))
@@ -102,7 +106,8 @@ def _mode(connection: sa.Connection, flow: Flow, requests: int) -> FlowMode:
     )
     sent = len(would_be.admitted(connection, flow.name)) if now.cap is not None else 0
     shadow = now.shadow and flow.target != OWN_BOOK
-    return FlowMode(flow.name, flow.title, flow.target, shadow, now.since, now.cap, sent, held or 0, requests)
+    requests, later = sum(row.requests for row in kept), {row.later: row.records for row in kept if row.later}
+    return FlowMode(flow.name, flow.title, flow.target, shadow, now.since, now.cap, sent, held or 0, requests, later)
 
 
 # ---- changing ------------------------------------------------------------------------------------------------------

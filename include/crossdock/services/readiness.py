@@ -17,7 +17,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from crossdock import flows
-from crossdock.comparison.by_hand import DIFFERS, ONLY_OURS, ONLY_THEIRS, SAME
+from crossdock.comparison.by_hand import DIFFERS, ONLY_OURS, ONLY_THEIRS, OVERTAKEN, SAME
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
 from crossdock.mapping import language
@@ -29,7 +29,7 @@ from crossdock.services.people import Person, Right
 from crossdock.services.shadow import Day, Record
 from crossdock.steps.load import launching
 from crossdock.steps.modes import Mode
-from crossdock.store import abilities, audit, database
+from crossdock.store import abilities, audit, database, would_be
 from crossdock.store.tables import ops_batch, ops_shadow_record, ops_would_be
 from crossdock.systems.channel_advisor import Abilities
 from crossdock.systems.failures import NAMES
@@ -39,7 +39,8 @@ SHIPPED_IN = "include/config/"
 TAKEN, DECIDED, REOPENED = "shadow file", "map decide", "map reopen"  # as the audit log names them
 REPORTS = 14  # days that are shown
 PAGE = 50
-POSTING = "posting"  # entity of journal entries, which no mapping makes
+# Entities of documents of TIMS that no mapping makes.
+UNMAPPED = {"posting": "EntryCreate", "shipment": "ShipmentCreate"}
 IN_A_ROW = 3  # days without a difference after which a flow is validated
 
 
@@ -345,9 +346,9 @@ class Backlog:
 @dataclass(frozen=True)
 class Launch:
     """What a launch would do, in numbers. `records`: those that are held by now; `stay`: of them, dated before the
-    first day; `go`: the others; `first`: of these, sent before a person is asked; `unmatched`: documents of these days
-    that nobody has made by hand, as they were compared last; `not_green`: gates before it, past which it needs a
-    reason."""
+    first day, or of an order that people have entered; `go`: the others; `first`: of these, sent before a person is
+    asked; `unmatched`: documents of these days that nobody has made by hand, as they were compared last; `not_green`:
+    gates before it, past which it needs a reason."""
 
     since: date
     cap: int | None
@@ -382,7 +383,8 @@ def preview(connection: sa.Connection, person: Person, name: str, since: date, c
     if cap is not None and cap < 1:
         raise ConfigError(f"A cap of {cap} records lets nothing through.", do="Give 1 or more, or none.")
     records = held(connection, person, name).records
-    go = len(launching.launchable(connection, flow, Mode(since=since)))
+    may_go = launching.launchable(connection, flow, Mode(since=since))
+    go = len(may_go) - len(would_be.of_orders_by_hand(connection, name, may_go))
     first = go if cap is None else min(go, cap)
     table = ops_shadow_record.c
     alone = sa.select(sa.func.count()).where(table.flow == name, table.day >= since, table.verdict == ONLY_OURS)
@@ -394,22 +396,25 @@ def preview(connection: sa.Connection, person: Person, name: str, since: date, c
 @dataclass(frozen=True)
 class Request:
     """A request that was not sent. `parts`: of the document that it would make, without personal data; none where
-    nobody can tell which of it is personal."""
+    nobody can tell which of it is personal. `aged`: its content is not kept any more."""
 
     operation: str
     system: str
     what: str
     at: datetime
     parts: tuple[Part, ...]
+    aged: bool
+    later: str | None
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A record with requests that were not sent: which operations, and since when."""
+    """A record with requests that were not sent: which operations, since when, and what has come later."""
 
     key: str
     operations: tuple[str, ...]
     since: datetime
+    later: str | None
 
 
 @dataclass(frozen=True)
@@ -426,14 +431,19 @@ def kept(connection: sa.Connection, person: Person, name: str, after: str | None
     table, flow = ops_would_be.c, flows.get(name)
     operations = sa.func.array_agg(table.operation.distinct())
     wanted = (
-        sa.select(table.row, operations.label("operations"), sa.func.min(table.first_at).label("since"))
+        sa.select(
+            table.row,
+            operations.label("operations"),
+            sa.func.min(table.first_at).label("since"),
+            sa.func.max(table.later).label("later"),
+        )
         .where(table.flow == flow.name, sa.true() if after is None else table.row > after)
         .group_by(table.row)
         .order_by(table.row)
         .limit(PAGE + 1)
     )
     rows = connection.execute(wanted).all()
-    found = tuple(Kept(row.row, tuple(row.operations), row.since) for row in rows[:PAGE])
+    found = tuple(Kept(row.row, tuple(row.operations), row.since, row.later) for row in rows[:PAGE])
     return KeptPage(found, rows[PAGE - 1].row if len(rows) > PAGE else None)
 
 
@@ -452,7 +462,9 @@ def requests(connection: sa.Connection, person: Person, name: str, key: str) -> 
 def _request(flow: Flow, row: sa.Row) -> Request:
     shown = _shown(flow, row)
     parts = () if shown is None else tuple(payloads.parts(shown))
-    return Request(row.operation, NAMES.get(row.system, row.system), f"{row.method} {row.path}", row.at, parts)
+    what = f"{row.method} {row.path}"
+    aged = row.body is None and row.document is None
+    return Request(row.operation, NAMES.get(row.system, row.system), what, row.at, parts, aged, row.later)
 
 
 def _shown(flow: Flow, row: sa.Row) -> Any:
@@ -460,8 +472,8 @@ def _shown(flow: Flow, row: sa.Row) -> Any:
     about goods alone."""
     if row.document is None:
         return database.from_json(row.body) if flow.offers and row.body else None
-    if row.entity == POSTING:
-        return personal.masked(row.document, "tims", "EntryCreate")
+    if row.entity in UNMAPPED:
+        return personal.masked(row.document, "tims", UNMAPPED[row.entity])
     name = row.entity if row.entity in flow.mappings else next(iter(reversed(flow.mappings)), "")
     return personal.masked(row.document, *language.load(name).target) if name else None
 
@@ -483,7 +495,7 @@ def compared(connection: sa.Connection, person: Person, name: str, day: date, *,
     found = next((one for one in shadow.report(connection, day) if one.flow == flow.name), None)
     if found is None:
         raise ConfigError(f"{flow.title} of {day} is not compared.", do="Choose another day from the list.")
-    verdicts = (DIFFERS, ONLY_OURS, ONLY_THEIRS, *([SAME] if same else []))
+    verdicts = (DIFFERS, ONLY_OURS, ONLY_THEIRS, OVERTAKEN, *([SAME] if same else []))
     return Compared(found, shadow.records(connection, day, name, verdicts=verdicts), same)
 
 
@@ -498,7 +510,7 @@ def file(connection: sa.Connection, person: Person, name: str, day: date) -> str
 
 def as_csv(connection: sa.Connection, *, name: str, day: date) -> Iterator[str]:
     """All documents of a day, a row for each field that differs."""
-    every = (DIFFERS, ONLY_OURS, ONLY_THEIRS, SAME)
+    every = (DIFFERS, ONLY_OURS, ONLY_THEIRS, OVERTAKEN, SAME)
     yield shadow.as_csv(shadow.records(connection, day, name, verdicts=every))
 
 

@@ -2,6 +2,7 @@
 
 In: a batch id. Out: a state on every staged row, and the stored result of the suite. A batch over its reject threshold
 stops here and nothing of it is loaded. Rerun: same verdict.
+In shadow mode a record that would have been made stays so where a live flow would not stumble over what came later.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from crossdock.errors import BatchStopped
 from crossdock.flow import Flow
 from crossdock.mapping import problems as finding
 from crossdock.mapping.frames import LINE, ROW, Frames
-from crossdock.steps import suites
+from crossdock.steps import held, modes, suites
 from crossdock.steps.at_work import at_work
 from crossdock.store import alerts, batches, database, dead_letters
 from crossdock.store.batches import Counts
@@ -54,18 +55,22 @@ def check(
     """
     started = time.monotonic()
     with at_work(runtime, flow, batch_id, "check", run_id, over):
+        shadow = modes.now(runtime.engine, flow.name).shadow
         with runtime.engine.begin() as connection:
             frames = staged(connection, flow, batch_id)
-            problems = earlier(frames.header)
+            problems, result = earlier(frames.header), None
             if len(frames.header):
                 found, result = suites.run(flow.suite, flow.enrich_for_checks(connection, frames))
                 problems = finding.concat([problems, independent(found, problems)])
+            reasons = reasons_by_key(frames.header["key"], problems)
+            stays = held.later(connection, flow, batch_id, reasons) if shadow else {}
+            problems = problems[~problems["_row"].map(frames.header["key"]).isin(list(stays))]
+            stopped = None
+            if result is not None:
                 rejected = problems["_row"].nunique()
                 _keep_result(connection, flow, batch_id, result, len(frames.header), rejected)
                 free = accept_rejects or _is_replay(connection, batch_id)
                 stopped = None if free else _over_threshold(flow, batch_id, frames, problems)
-            else:
-                stopped = None
         with runtime.engine.begin() as connection:
             if stopped:
                 alerts.raise_alert(
@@ -73,6 +78,7 @@ def check(
                     title=f"{flow.title}: batch {batch_id} stopped before loading", body=str(stopped),
                 )  # fmt: skip
             else:
+                held.stay(connection, flow, batch_id, stays)
                 _judge(connection, flow, batch_id, frames, problems)
             batches.stop(connection, batch_id, stopped=stopped is not None)
             counts = batches.recount(connection, batch_id, flow.stage, "check", time.monotonic() - started)

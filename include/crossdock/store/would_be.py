@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from crossdock import settings
 from crossdock.store import database
-from crossdock.store.tables import ops_admitted, ops_link, ops_shadow_record, ops_would_be
+from crossdock.store.tables import ops_admitted, ops_link, ops_shadow_record, ops_would_be, ref_sales_order
 
 
 def keep(connection: sa.Connection, flow: str, batch_id: int, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -21,7 +21,7 @@ def keep(connection: sa.Connection, flow: str, batch_id: int, rows: Sequence[Map
     row of the same document, under another name, goes."""
     if not rows:
         return
-    of_batch = {"flow": flow, "batch_id": batch_id, "config_version": settings.version()}
+    of_batch = {"flow": flow, "batch_id": batch_id, "config_version": settings.version(), "later": None}
     newest = {row["idempotency_key"]: {**row, **of_batch} for row in rows}
     table = ops_would_be.c
     given = database.given(
@@ -49,6 +49,33 @@ def forget(connection: sa.Connection, flow: str, rows: Sequence[str]) -> None:
     connection.execute(sa.delete(ops_would_be).where(ops_would_be.c.flow == flow, ops_would_be.c.row == _among(rows)))
 
 
+def made(connection: sa.Connection, flow: str, entity: str, rows: Sequence[str]) -> set[str]:
+    """Of these stage rows, those of which a document of this kind would have been made."""
+    table = ops_would_be.c
+    mine = sa.and_(table.flow == flow, table.entity == entity, table.operation == "create")
+    return set(connection.scalars(sa.select(table.row).where(mine, table.row == _among(rows))))
+
+
+def note(connection: sa.Connection, flow: str, later: Mapping[str, str]) -> None:
+    """Notes what has come later, by stage row; what would have been sent of them stays."""
+    if later:
+        given = database.given(ops_would_be, [{"row": row, "later": words} for row, words in later.items()])
+        table = ops_would_be.c
+        connection.execute(
+            sa.update(ops_would_be).where(table.flow == flow, table.row == given.c.row).values(later=given.c.later)
+        )
+
+
+def age(connection: sa.Connection, flow: str, days: int) -> int:
+    """Removes what may hold personal data of what would have been sent more than so many days ago: what is left says
+    which effect it was. Returns of how many."""
+    table = ops_would_be.c
+    old = table.at < sa.func.now() - sa.cast(f"{days} days", sa.Interval)
+    held = sa.or_(table.body.is_not(None), table.document.is_not(None))
+    statement = sa.update(ops_would_be).where(table.flow == flow, old, held).values(body=None, document=sa.null())
+    return connection.execute(statement).rowcount
+
+
 def forget_made(connection: sa.Connection, flow: str, batch_id: int) -> None:
     """Removes what would have been made and now has a link of this batch."""
     table, link = ops_would_be.c, ops_link.c
@@ -63,6 +90,24 @@ def keys(connection: sa.Connection, entity: str, wanted: Sequence[str]) -> set[s
     """Of `wanted`, those with a document that would be made."""
     table = ops_would_be.c
     return set(connection.scalars(sa.select(table.key).where(table.entity == entity, table.key == _among(wanted))))
+
+
+def in_place() -> sa.Select:
+    """Selects (their_id, key) of sales orders in TIMS that people have entered in place of those that we would make: by
+    our number, or as the daily comparison has found them."""
+    held, order, record = ops_would_be.c, ref_sales_order.c, ops_shadow_record.c
+    ours = sa.and_(held.entity == "sales_order", held.operation == "create")
+    by_number = sa.select(order.id.label("their_id"), held.key).where(ours, order.external_order_id == held.key)
+    alike = sa.select(record.their_id, held.key).where(ours, record.flow == held.flow, record.key == held.key)
+    both = sa.union(by_number, alike.where(record.their_id.is_not(None))).subquery("in_place")
+    return sa.select(both.c.their_id, both.c.key)
+
+
+def of_orders_by_hand(connection: sa.Connection, flow: str, rows: Sequence[str]) -> set[str]:
+    """Of these stage rows, those whose document belongs to an order that people have entered in place of ours."""
+    table = ops_would_be.c
+    mine = sa.and_(table.flow == flow, table.operation == "create", table.row == _among(rows))
+    return set(connection.scalars(sa.select(table.row).where(mine, table.after.contains([{"entity": "sales_order"}]))))
 
 
 def their_ids(connection: sa.Connection, flow: str, wanted: Sequence[str]) -> dict[str, str]:

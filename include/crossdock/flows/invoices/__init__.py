@@ -16,7 +16,7 @@ from crossdock.store.tables import (
 )
 
 INVOICES = Flow(
-    name="invoices",
+    name=transform.NAME,
     title="Invoices",
     entity=transform.ENTITY,
     source=tims.SHIPMENTS,

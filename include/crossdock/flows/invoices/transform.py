@@ -23,6 +23,7 @@ from crossdock.mapping.registry import KEY
 from crossdock.rules import invoicing
 from crossdock.rules.invoicing import Invoice, InvoiceContext, OnTheWay, Part, SalesOrder, Share
 from crossdock.rules.money import round_cents
+from crossdock.steps import modes
 from crossdock.store import database, deliveries, raw, registry
 from crossdock.store.tables import (
     ops_batch,
@@ -33,7 +34,7 @@ from crossdock.store.tables import (
     stage_invoice_line,
 )
 
-ENTITY = "invoice"
+NAME, ENTITY = "invoices", "invoice"
 HEAD = registry.fields(stage_invoice)
 LINES = registry.fields(stage_invoice_line)
 NEVER_REPEAT = timedelta(days=3650)  # a voided invoice raises one notice
@@ -73,6 +74,7 @@ def transform(connection: sa.Connection, parsed: Parsed, keys: Sequence[str], al
 def load_context(connection: sa.Connection, keys: Sequence[str], numbers: Sequence[str]) -> InvoiceContext:
     """Reads what the rules need besides the shipments `keys` of the sales orders `numbers`."""
     orders = documents.sales_orders(connection, numbers)
+    in_place = documents.in_place(connection, numbers) if modes.of(NAME).shadow else {}
     invoices = [
         Invoice(
             row.id, row.source, row.status, row.external_reference, row.shipment_id, row.sales_order_id, row.payload
@@ -82,6 +84,7 @@ def load_context(connection: sa.Connection, keys: Sequence[str], numbers: Sequen
             .where(documents.among(ref_invoice.c.sales_order_id, numbers))
             .order_by(ref_invoice.c.id)
         )
+        if row.source == SOURCE or row.sales_order_id not in in_place  # else a person's, which ours is compared with
     ]
     existing = {invoice.external_reference for invoice in invoices if invoice.source == SOURCE}
     links = deliveries.links(connection, ENTITY, keys)
@@ -94,6 +97,7 @@ def load_context(connection: sa.Connection, keys: Sequence[str], numbers: Sequen
         _periods(connection),
         SOURCE,
         orders_transform.SOURCE,
+        in_place.keys(),
     )
 
 

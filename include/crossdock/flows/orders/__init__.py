@@ -15,6 +15,7 @@ from crossdock.flow import Flow, RecordKey, Resource
 from crossdock.flows.orders import confirm, load, transform
 from crossdock.flows.orders.source import MARK, order_decoder, same_record
 from crossdock.reference import tims
+from crossdock.rules.statuses import CANCELLED_FIRST, DATA_GONE
 from crossdock.store.tables import (
     raw_orders,
     stage_sales_order,
@@ -59,5 +60,6 @@ ORDERS = Flow(
     enrich_for_checks=transform.enrich_for_checks,
     load=load.load,
     confirm=confirm.confirm,
+    later={CANCELLED_FIRST: "the channel has cancelled it", DATA_GONE: "the channel has removed its buyer's data"},
 )
 FLOWS = (ORDERS,)

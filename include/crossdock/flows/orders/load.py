@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAME = "orders"
+SHIPMENT = "shipment"  # entity of those that the channel has made
 ADVICE = "Mend the order on the channel or the item in TIMS, or edit the payload; then replay it."
 
 
@@ -178,6 +179,7 @@ def load(runtime: Runtime, flow: Flow, batch_id: int) -> None:
             unchanged=[o.key for o in same if links[o.key].batch_id != batch_id],
             refused=posted.refused,
         )
+    _keep_shipments(runtime, batch_id, [order for order in orders if order.key in posted.would_be])
     done = {order.key for order in same}
     _converge_all(runtime, flow, batch, [(o, links[o.key]) for o in linked if o.key not in done])
     posted.raise_problem()
@@ -438,19 +440,9 @@ def _record(runtime: Runtime, batch_id: int, order: _Order, order_id: str, shipm
                   for line in current["LineItems"]}  # fmt: skip
     acted = False
     for shipment in shipments:
-        lines = transform.shipment_lines(shipment.pop("units"), current["LineItems"], open_units)
-        if not lines:
-            continue
-        body = {**shipment, "Source": SOURCE, "Lines": lines}
-        name = f"ship:{SOURCE}:{shipment['ExternalReference']}"
         try:
-            deliver(
-                runtime,
-                NAME,
-                batch_id,
-                Effect("shipment", "ship", order.key, name),
-                partial(_post_shipment, runtime, order_id, body, name),
-            )
+            if not _deliver_shipment(runtime, batch_id, order, order_id, shipment, current["LineItems"], open_units):
+                continue
         except RecordRejected as error:
             if error.code == "DUPLICATE_EXTERNAL_REFERENCE":
                 continue
@@ -459,13 +451,60 @@ def _record(runtime: Runtime, batch_id: int, order: _Order, order_id: str, shipm
     return acted
 
 
+def _deliver_shipment(
+    runtime: Runtime,
+    batch_id: int,
+    order: _Order,
+    order_id: str,
+    shipment: dict[str, Any],
+    lines: Sequence[Mapping[str, Any]],
+    open_units: dict[int, int],
+) -> bool:
+    """Records one of the channel's shipments, and takes its units off `open_units`; whether it has any of these."""
+    parcel = transform.shipment_lines(shipment.pop("units"), lines, open_units)
+    if not parcel:
+        return False
+    body = {**shipment, "Source": SOURCE, "Lines": parcel}
+    name = f"ship:{SOURCE}:{shipment['ExternalReference']}"
+    deliver(
+        runtime,
+        NAME,
+        batch_id,
+        Effect(SHIPMENT, "ship", order.key, name),
+        partial(_post_shipment, runtime, order_id, body, name),
+        Document(order.key, msgspec.json.encode(body), name, None, {}, after=[(ORDER.entity, order.key)]),
+    )
+    return True
+
+
+def _keep_shipments(runtime: Runtime, batch_id: int, orders: Sequence[_Order]) -> None:
+    """In shadow mode: keeps the channel's shipments that would be recorded as soon as these orders are made. Their
+    lines are numbered as TIMS will number them."""
+
+    def keep(order: _Order) -> None:
+        items = msgspec.json.decode(order.body)["LineItems"]
+        lines = [{**line, "LineNo": number} for number, line in enumerate(items, 1)]
+        open_units = {line["LineNo"]: line["Quantity"] - order.cancelled_units.get(line["ExternalLineID"], 0)
+                      for line in lines}  # fmt: skip
+        for shipment in _unrecorded(runtime, order, None):
+            try:
+                _deliver_shipment(runtime, batch_id, order, f"new-{order.key}", shipment, lines, open_units)
+            except WriteRefused as error:
+                log.info("A shipment of order %s is not recorded: %s", order.key, error)
+
+    if wanted := [order for order in orders if order.record_shipments]:
+        with Pool(4, "shipments") as pool:
+            list(pool.map(keep, wanted))
+
+
 def _post_shipment(runtime: Runtime, order_id: str, body: dict[str, Any], name: str) -> dict[str, Any]:
     return runtime.tims.post(f"/sales-orders/{segment(order_id)}/shipments", body, key=name).document()
 
 
-def _unrecorded(runtime: Runtime, order: _Order, order_id: str) -> list[dict[str, Any]]:
-    """Finds the channel's shipments of an order that TIMS does not have. A shipped order without any gets one, of all
-    shipped units that are in no shipment of TIMS. In a mixed order, shipments that we have reported left our location.
+def _unrecorded(runtime: Runtime, order: _Order, order_id: str | None) -> list[dict[str, Any]]:
+    """Finds the channel's shipments of an order that TIMS does not have; None: it has no such order yet. A shipped
+    order without any gets one, of all shipped units that are in no shipment of TIMS. In a mixed order, shipments that
+    we have reported left our location.
 
     Reads the channel first: a shipment reported to it in between is in TIMS."""
     found = [
@@ -473,7 +512,7 @@ def _unrecorded(runtime: Runtime, order: _Order, order_id: str) -> list[dict[str
         for page in runtime.channel_advisor.pages("shipping", since=None, before=None, channelAdvisorOrderId=order.key)
         for record in page.records
     ]
-    there = runtime.tims.find("shipments", SalesOrderID=[order_id])
+    there = runtime.tims.find("shipments", SalesOrderID=[order_id]) if order_id else []
     if not found:
         sent = transform.units_of(there)
         rest = {line: max(0, units - sent.get(line, 0)) for line, units in order.shipped_units.items()}

@@ -20,6 +20,7 @@ from crossdock.mapping.registry import KEY
 from crossdock.rules import accounts, currencies, tolerances
 from crossdock.rules.price_settings import read_rates
 from crossdock.rules.settlements import PaymentContext
+from crossdock.rules.statuses import HELD_BACK
 from crossdock.steps.load import Kind
 from crossdock.store import database, deliveries, registry, sql
 from crossdock.store.tables import (
@@ -104,6 +105,8 @@ def why(order: sa.Row) -> str:
         )
     if order.state == "waiting":
         return f"its order {order.key} is not in TIMS yet, for it waits itself: {order.reason}"
+    if order.state == "would_be":
+        return f"{HELD_BACK}; it is paid when TIMS has the order and its invoice"
     if order.state == "left_out":
         return f"its order {order.key} was left out of TIMS ({order.reason}); settle this by hand if it stays so"
     return f"its order {order.key} is not in TIMS yet; it is on its way"

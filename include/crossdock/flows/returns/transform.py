@@ -86,7 +86,9 @@ def load_context(connection: sa.Connection, header: pd.DataFrame) -> ReturnConte
     orders = Orders(connection, numbers, header.loc[worked, KEY].tolist())
     zone, periods = company(connection)
     tolerance = tolerances.load().refunds
-    return ReturnContext(orders.open_orders, orders.ids, orders.parents, orders.skipped, tolerance, zone, periods)
+    return ReturnContext(
+        orders.open_orders, orders.ids, orders.parents, orders.skipped, tolerance, zone, periods, orders.held_back
+    )
 
 
 def enrich_for_checks(connection: sa.Connection, frames: Frames) -> Frames:
@@ -269,8 +271,10 @@ class Orders:
         self._site = {site.channel: site for site in rule_settings.load().sites.values() if site.channel}
         self._default = rule_settings.load().default
         staged, line, order = stage_sales_order.c, stage_sales_order_line.c, ref_sales_order.c
-        skipped = sa.select(staged.key).where(staged.state == "left_out", staged.key.in_(self._keys))
-        self.skipped = set(connection.scalars(skipped))
+        states = sa.select(staged.key, staged.state).where(staged.key.in_(self._keys))
+        state = dict(connection.execute(states).all())
+        self.skipped = {key for key, one in state.items() if one == "left_out"}
+        self.held_back = {key for key, one in state.items() if one == "would_be"}
         self.parents = {row.order_key: row.parents for row in self._rows(PARENTS)}
         units = sa.select(line.key.label("order_key"), line["ExternalLineID"], line.units_per_kit)
         units = units.where(line.key.in_(self._keys))

@@ -145,10 +145,18 @@ class Kind:
     remade: bool = False  # of a key with a link another one may be asked for, under a reference of its own
 
 
-def post_documents(runtime: Runtime, flow: Flow, batch_id: int, kind: Kind, advice: str) -> None:
+# Of a batch: what must be there before the document of a stage row, as (entity, key), by the row's key.
+Before = Callable[[sa.Connection, int], Mapping[str, Sequence[tuple[str, str]]]]
+
+
+def post_documents(
+    runtime: Runtime, flow: Flow, batch_id: int, kind: Kind, advice: str, *, after: Before | None = None
+) -> None:
     """Creates what is ready of a batch and not linked yet. What TIMS refuses is dead, with the flow's `advice`; what it
-    did not decide is tried again with the same key. Raises the transient error last."""
+    did not decide is tried again with the same key. `after`: in shadow mode, what is not there yet that a document
+    needs. Raises the transient error last."""
     with runtime.engine.begin() as connection:
+        before = after(connection, batch_id) if after and shadow.at_work() else {}
         ready = read_ready(
             connection, batch_id, flow.mappings[0], flow.stage, flow.stage_lines,
             facts=("version", "content_hash", "ExternalReference", kind.linked_by),
@@ -157,7 +165,7 @@ def post_documents(runtime: Runtime, flow: Flow, batch_id: int, kind: Kind, advi
         Document(
             row[kind.linked_by], body, row["ExternalReference"], row["content_hash"],
             {"version": row["version"], "other_key": None if kind.linked_by == "key" else row["key"]},
-            reference=row["ExternalReference"], row=row["key"],
+            reference=row["ExternalReference"], row=row["key"], after=before.get(row["key"], ()),
         )
         for row, body in ready.rows()
     ]  # fmt: skip

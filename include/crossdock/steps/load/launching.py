@@ -19,6 +19,7 @@ from crossdock.store.tables import ops_batch, ops_link, ref_company
 
 IN_SHADOW = "It would be sent: the flow {flow} is in shadow mode."
 TOO_EARLY = "It is of {day}, and the flow {flow} is live from {since} on: what is older stays with those who enter it."
+REFUSED_LATER = "a newer version of it was refused"
 OVER_CAP = "The flow {flow} has sent the first {cap} records of its launch and waits for a person to release it."
 
 
@@ -79,7 +80,7 @@ def sent(connection: sa.Connection, flow: Flow, batch_id: int, mode: Mode) -> No
     not count for the cap."""
     stage = flow.stage
     mine = sa.select(stage.c.key).where(stage.c.batch_id == batch_id)
-    done = connection.scalars(mine.where(stage.c.state.in_(("delivered", "unchanged", "dead")))).all()
+    done = connection.scalars(mine.where(stage.c.state.in_(("delivered", "unchanged", "left_out", "dead")))).all()
     store.forget(connection, flow.name, done)
     store.forget_made(connection, flow.name, batch_id)
     if mode.cap is not None:
@@ -88,16 +89,16 @@ def sent(connection: sa.Connection, flow: Flow, batch_id: int, mode: Mode) -> No
 
 def would_be(connection: sa.Connection, flow: Flow, batch_id: int) -> None:
     """Makes what a load in shadow mode has left ready what would be; an earlier dead letter of it is resolved. What
-    would have been sent of records that are in another state by now is forgotten."""
+    would have been sent of records that are in another state by now is forgotten; but a new document stays where only
+    a newer version of its record is refused."""
     stage = flow.stage
-    over = stage.c.state.not_in(("would_be", "staged", "ready"))
-    store.forget(
-        connection, flow.name,
-        connection.scalars(sa.select(stage.c.key).where(stage.c.batch_id == batch_id, over)).all(),
-    )  # fmt: skip
-    keys = connection.scalars(
-        sa.select(stage.c.key).where(stage.c.batch_id == batch_id, stage.c.state == "ready")
-    ).all()
+    mine = sa.select(stage.c.key).where(stage.c.batch_id == batch_id)
+    refused = connection.scalars(mine.where(stage.c.state == "dead")).all()
+    made = store.made(connection, flow.name, flow.entity, refused)
+    store.note(connection, flow.name, dict.fromkeys(made, REFUSED_LATER))
+    over = connection.scalars(mine.where(stage.c.state.not_in(("would_be", "staged", "ready")))).all()
+    store.forget(connection, flow.name, [key for key in over if key not in made])
+    keys = connection.scalars(mine.where(stage.c.state == "ready")).all()
     _keep_back(connection, flow, batch_id, dict.fromkeys(keys, IN_SHADOW.format(flow=flow.name)))
 
 

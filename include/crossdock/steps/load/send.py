@@ -70,15 +70,17 @@ def put_each(
     portions.send_all(runtime.engine, flow, items, at_once=at_once, mark=mark, send=guarded, keep=keep_answers)
 
 
-def deliver(runtime: Runtime, flow: str, batch_id: int, effect: Effect, call: Callable[[], A]) -> A:
+def deliver(
+    runtime: Runtime, flow: str, batch_id: int, effect: Effect, call: Callable[[], A], made: shadow.Made | None = None
+) -> A:
     """One call with its delivery before and its outcome after. Raises what the call raises; WriteRefused in shadow
-    mode, where what would have been sent is kept."""
+    mode, where what would have been sent is kept. `made`: what is known of a new document."""
     if within := shadow.at_work():
         try:
             return call()
         except WriteRefused as refused:
             with runtime.engine.begin() as connection:
-                within.keep(connection, [within.row(effect, refused)])
+                within.keep(connection, [within.row(effect, refused, made)])
             raise
     with runtime.engine.begin() as connection:
         deliveries.begin(connection, flow, batch_id, [effect])
