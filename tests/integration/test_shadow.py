@@ -20,6 +20,7 @@ from crossdock import flows
 from crossdock.cli.app import app
 from crossdock.errors import ConfigError, NotAllowed, OutcomeUnknown
 from crossdock.rules.returns import WAITS
+from crossdock.rules.statuses import HELD_BACK
 from crossdock.services import configuration, go_live, people, readiness, shadow
 from crossdock.steps import held, modes
 from crossdock.steps.load import documents, launching
@@ -263,6 +264,9 @@ def test_an_order_stays_as_it_would_be_made_whatever_the_channel_does_later_and_
     words = " ".join(CliRunner().invoke(app, ["status"]).output.split())
     assert "the channel has cancelled it (1), the channel has removed its buyer's data (1)" in words
 
+    with shop.environment.runtime() as runtime, runtime.engine.begin() as connection:
+        seen = readiness.preview(connection, person(), "orders", compared.day, None)
+    assert (seen.records, seen.stay, seen.go) == (3, 2, 1)
     change(shop, go_live.launch, "orders", compared.day)
     live = run(shop, "orders")
     assert (live.delivered, live.skipped, live.dead) == (0, 1, 1)  # the one that a person has entered is linked
@@ -480,7 +484,7 @@ def test_invoices_of_orders_that_people_have_entered_are_compared_and_none_is_se
     assert would_be(shop, "invoices") == []
 
 
-def test_a_return_waits_for_its_order_which_would_be_made_and_says_so(launched: Shop) -> None:
+def test_a_return_and_a_payment_wait_for_their_order_which_would_be_made_and_say_so(launched: Shop) -> None:
     shop = launched
     number = place(shop.environment, line(TaxAmount="2.00"))
     assert run(shop, "orders").would_be == 1
@@ -494,6 +498,12 @@ def test_a_return_waits_for_its_order_which_would_be_made_and_says_so(launched: 
     counts = run(shop, "returns")
     assert (counts.waiting, counts.dead) == (1, 0), shop.why("returns")
     assert reason_of(shop) == WAITS["held back"]
+    shop._deposit([("Order", f"T-{number}", "ItemPrice", "Principal", Decimal("12.00"))])
+    assert run(shop, "payouts").delivered == 1
+    counts = run(shop, "payments")
+    assert (counts.waiting, counts.dead) == (1, 0), shop.why("payments")
+    ((waits,),) = shop.environment.query(f"SELECT reason FROM stage.payment WHERE order_ref = 'T-{number}'")
+    assert waits.startswith(HELD_BACK)
     change(shop, go_live.launch, "orders", shop.environment.now.date())
     assert run(shop, "orders").delivered == 1
     assert run(shop, "returns").waiting == 1

@@ -346,9 +346,9 @@ class Backlog:
 @dataclass(frozen=True)
 class Launch:
     """What a launch would do, in numbers. `records`: those that are held by now; `stay`: of them, dated before the
-    first day, or of an order that people have entered; `go`: the others; `first`: of these, sent before a person is
-    asked; `unmatched`: documents of these days that nobody has made by hand, as they were compared last; `not_green`:
-    gates before it, past which it needs a reason."""
+    first day, of an order that people have entered, or overtaken by what came later; `go`: the others; `first`: of
+    these, sent before a person is asked; `unmatched`: documents of these days that nobody has made by hand, as they
+    were compared last; `not_green`: gates before it, past which it needs a reason."""
 
     since: date
     cap: int | None
@@ -384,7 +384,7 @@ def preview(connection: sa.Connection, person: Person, name: str, since: date, c
         raise ConfigError(f"A cap of {cap} records lets nothing through.", do="Give 1 or more, or none.")
     records = held(connection, person, name).records
     may_go = launching.launchable(connection, flow, Mode(since=since))
-    go = len(may_go) - len(would_be.of_orders_by_hand(connection, name, may_go))
+    go = len(may_go) - len(would_be.ended(connection, name, may_go))
     first = go if cap is None else min(go, cap)
     table = ops_shadow_record.c
     alone = sa.select(sa.func.count()).where(table.flow == name, table.day >= since, table.verdict == ONLY_OURS)

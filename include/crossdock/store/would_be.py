@@ -103,11 +103,13 @@ def in_place() -> sa.Select:
     return sa.select(both.c.their_id, both.c.key)
 
 
-def of_orders_by_hand(connection: sa.Connection, flow: str, rows: Sequence[str]) -> set[str]:
-    """Of these stage rows, those whose document belongs to an order that people have entered in place of ours."""
+def ended(connection: sa.Connection, flow: str, rows: Sequence[str]) -> set[str]:
+    """Of these stage rows, those that no launch sends as they are held: something has come later, or their document
+    belongs to an order that people have entered in place of ours."""
     table = ops_would_be.c
-    mine = sa.and_(table.flow == flow, table.operation == "create", table.row == _among(rows))
-    return set(connection.scalars(sa.select(table.row).where(mine, table.after.contains([{"entity": "sales_order"}]))))
+    by_hand = sa.and_(table.operation == "create", table.after.contains([{"entity": "sales_order"}]))
+    mine = sa.and_(table.flow == flow, table.row == _among(rows))
+    return set(connection.scalars(sa.select(table.row).where(mine, sa.or_(table.later.is_not(None), by_hand))))
 
 
 def their_ids(connection: sa.Connection, flow: str, wanted: Sequence[str]) -> dict[str, str]:
