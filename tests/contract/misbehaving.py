@@ -41,6 +41,7 @@ class Reply:
     cut_at: int | None = None  # bytes of the body, then the connection is reset
     drip: float = 0.0  # seconds between two bytes
     no_answer: bool = False  # closes without an answer
+    no_date: bool = False  # no Date header
 
 
 def ok(document: Any, status: int = 200, **headers: str) -> Reply:
@@ -125,7 +126,7 @@ class Server:
                 if reply.no_answer:
                     self.close_connection = True
                     return
-                if "Date" in reply.headers:
+                if "Date" in reply.headers or reply.no_date:
                     self.send_response_only(reply.status)
                 else:
                     self.send_response(reply.status)

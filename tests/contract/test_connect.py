@@ -7,11 +7,15 @@ import hashlib
 import http.server
 import json
 import os
+import shlex
 import shutil
+import socketserver
 import ssl
 import stat
+import subprocess
 import sys
 import threading
+import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,13 +25,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from contract.certificates import Certificates
 from contract.misbehaving import Reply, Server, ok
 from crossdock import cli, settings
+from crossdock.cli.connect import leave
 from crossdock.errors import AuthError, ConfigError
 from crossdock.services import connect
 from crossdock.services.connect import Check
@@ -349,9 +351,12 @@ def test_what_an_account_of_the_api_v1_lacks_is_read_from_its_token(controls: di
 
 def test_profiles_of_the_api_v1_are_those_of_the_authorisation(controls: dict[str, Control]) -> None:
     one = tried(v1(controls, extra={"profile_id": 99}))["profiles"]
-    assert one.found == "The connection names profile 99; the authorisation covers 12345678."
+    assert one.found == "The connection names profile 99; the authorisation covers 12345678 Sandbox 12345678."
     two = tried(v1(controls, refresh="sandbox-refresh-two-profiles"))["profiles"]
-    assert two.found == "The authorisation covers several profiles (12345678, 12345679), and none is chosen."
+    assert two.found == (
+        "The authorisation covers several profiles (12345678 Sandbox 12345678, 12345679 Sandbox 12345679), and none is "
+        "chosen."
+    )
     chosen = v1(controls, refresh="sandbox-refresh-two-profiles", extra={"profile_id": 12345679})
     assert tried(chosen)["profiles"].state == "ok"
 
@@ -371,47 +376,6 @@ def test_faults_of_the_api_v1_are_found_two_at_once(controls: dict[str, Control]
 
 
 # ---- the way ----
-
-
-class Certificates:
-    """A private authority and what it signs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.own = self._signed("Test authority", self.key, self.key, None, 0, 30)
-        self.bundle = folder / "authority.pem"
-        self.bundle.write_bytes(self.own.public_bytes(serialization.Encoding.PEM))
-
-    def of(self, name: str, first: int = -1, last: int = 30, *, signed: bool = True) -> Path:
-        """A file with key and certificate for `name`, good from day `first` to day `last`."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        made = self._signed(name, key, self.key if signed else key, self.own if signed else None, first, last)
-        file = self.folder / f"{name}{first}{last}{signed}.pem"
-        plain = serialization.NoEncryption()
-        form = serialization.PrivateFormat.PKCS8
-        file.write_bytes(
-            key.private_bytes(serialization.Encoding.PEM, form, plain) + made.public_bytes(serialization.Encoding.PEM)
-        )
-        return file
-
-    def _signed(self, name: str, key: Any, signer: Any, issuer: Any, first: int, last: int) -> x509.Certificate:
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        now = datetime.now(UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer.subject if issuer else subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now + timedelta(days=first) - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=last))
-            .add_extension(x509.BasicConstraints(ca=name == "Test authority", path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        )
-        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
-        return builder.add_extension(authority, critical=False).sign(signer, hashes.SHA256())
 
 
 @pytest.fixture(scope="module")
@@ -491,8 +455,8 @@ def test_an_unknown_name_and_a_port_where_nobody_listens_are_found(controls: dic
     assert checks["name"].found == "The name api.channel.invalid is not known here."
     assert {one.state for name, one in checks.items() if name not in ("settings", "name")} == {"skipped"}
     checks = tried(connection(controls, url="http://127.0.0.1:9"))
-    assert red(checks) == {"tls"}
-    assert "refuses connections" in checks["tls"].found
+    assert red(checks) == {"connection"}
+    assert "refuses connections" in checks["connection"].found
 
 
 def test_a_proxy_that_cannot_be_reached_is_found(controls: dict[str, Control], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -505,29 +469,119 @@ def test_a_proxy_that_cannot_be_reached_is_found(controls: dict[str, Control], m
     assert "hidden" not in repr(checks)
 
 
-def test_a_proxy_that_wants_a_login_is_found(controls: dict[str, Control], monkeypatch: pytest.MonkeyPatch) -> None:
-    class Proxy(http.server.BaseHTTPRequestHandler):
-        def do_CONNECT(self) -> None:
-            self.send_response(407)
-            self.end_headers()
+@contextmanager
+def proxy_that_answers(raw: bytes) -> Iterator[str]:
+    """A proxy that answers every CONNECT with these bytes, and then hangs up; its address."""
 
-        def log_message(self, *_: object) -> None:
-            pass
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(raw)
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.server_port}")
-    try:
-        checks = tried(connection(controls, url="https://api.channel.test"))
-        assert red(checks) == {"proxy"}
-        assert checks["proxy"].found == f"The proxy 127.0.0.1:{server.server_port} wants a login (407)."
-        assert "http://user:password@proxy:port" in checks["proxy"].do
-        client = Facade(connection(controls, url="https://api.channel.test"))
-        with client, pytest.raises(ConfigError, match="wants a login"):
-            client.server_time()
-    finally:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
         server.shutdown()
-        server.server_close()
+
+
+NOTICE = b"<html><title>Access denied by policy</title></html>"
+
+
+@pytest.mark.parametrize(
+    ("raw", "check", "found", "do"),
+    [
+        (
+            b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
+            "proxy",
+            "wants a login (407)",
+            "http://user:password@",
+        ),
+        (
+            b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\n\r\n" + NOTICE,
+            "proxy",
+            "(it answers 403)",
+            "NO_PROXY",
+        ),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "proxy", "(it answers 502)", "whoever runs the proxy"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + NOTICE, "proxy", "no connection comes about", "whoever runs the proxy"),
+        (b"", "proxy", "no connection comes about", "whoever runs the proxy"),
+    ],
+)
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_proxy_that_lets_nothing_through_is_found(
+    system: str, raw: bytes, check: str, found: str, do: str, controls: dict[str, Control],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    with proxy_that_answers(raw) as address:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:hidden@{address}")
+        checks = tried(connection(controls, system, url="https://api.system.test"))
+        assert red(checks) == {check}
+        one = checks[check]
+        assert found in one.found
+        assert address in one.found
+        assert do in one.do
+        assert "HTTPS_PROXY" in one.where
+        assert "hidden" not in repr(checks)
+        assert checks["credentials"].state == "skipped"
+        if raw.startswith(b"HTTP/1.1 407"):
+            client = Facade(connection(controls, url="https://api.channel.test"))
+            with client, pytest.raises(ConfigError, match="wants a login"):
+                client.server_time()
+
+
+def test_an_address_of_a_proxy_that_cannot_be_used_is_found(
+    controls: dict[str, Control], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for address in ("socks9://127.0.0.1:9", "http://"):
+        monkeypatch.setenv("HTTPS_PROXY", address)
+        checks = tried(connection(controls, url="https://api.channel.test"))
+        assert red(checks) == {"proxy"}, checks
+
+
+def test_certificates_that_cannot_be_read_are_found_before_anything_is_sent(
+    controls: dict[str, Control], tmp_path: Path
+) -> None:
+    no_pem = tmp_path / "no.pem"
+    no_pem.write_text("no certificate")
+    for file, found in ((tmp_path / "not.there", "does not exist"), (no_pem, "cannot be read as certificates")):
+        checks = tried(connection(controls, url="https://localhost:9", extra={"ca_bundle": str(file)}))
+        assert red(checks) == {"tls"}
+        assert found in checks["tls"].found
+        assert "ca_bundle" in checks["tls"].where
+
+
+def test_a_port_that_speaks_something_else_is_found(controls: dict[str, Control]) -> None:
+    with proxy_that_answers(b"220 mail.example ESMTP\r\n") as address:
+        checks = tried(connection(controls, TIMS, url=f"http://{address}"))
+        assert red(checks) == {"connection"}
+        assert "it is no HTTP" in checks["connection"].found
+    with proxy_that_answers(b"") as address:
+        url = f"https://localhost:{address.partition(':')[2]}"
+        checks = tried(connection(controls, TIMS, url=url, extra={"connect_seconds": 0.3}))
+        assert red(checks) == {"connection"}
+        assert "did not take the connection in time" in checks["connection"].found
+
+
+def test_a_host_with_the_path_of_the_api_is_found_with_the_one_to_write(controls: dict[str, Control]) -> None:
+    for path in ("/v1", "/v2", "/oauth2/token"):
+        checks = tried(connection(controls, url=f"{controls[CHANNEL].url}{path}"))
+        assert red(checks) == {"credentials"}
+        one = checks["credentials"]
+        assert one.found.startswith("There is no /oauth2/token at this address (")
+        assert one.do == f"Take the end {path} off the host, Crossdock adds it itself: {controls[CHANNEL].url}."
+    checks = tried(connection(controls, TIMS, url=f"{controls[TIMS].url}/api/v1"))
+    assert red(checks) == {"credentials"}
+    assert controls[TIMS].url in checks["credentials"].do
+    assert "token_path" in checks["credentials"].do
+
+
+def test_a_slow_system_is_found_without_waiting_for_each_list(controls: dict[str, Control]) -> None:
+    fault(controls[TIMS], "slow", "/api/v1/*", seconds=2)
+    checks = tried(connection(controls, TIMS, extra={"read_seconds": 0.3}))
+    assert red(checks) == {"resources"}
+    assert checks["resources"].found.startswith("2 lists were not answered in time")
+    assert checks["accounts"].state == "skipped"
 
 
 # ---- more than one, and others ----
@@ -581,7 +635,7 @@ def test_what_names_no_api_or_a_wrong_one_is_found(controls: dict[str, Control])
     checks = tried(connection(controls, extra={"api": "v3"}))
     assert red(checks) == {"api"}
     assert checks["api"].do == "Choose one of: v2, v1."
-    fault(controls[CHANNEL], "not_found", "/v?/[sS]ites")
+    fault(controls[CHANNEL], "not_found", "/v?/*")
     assert red(tried(connection(controls))) == {"api"}
     assert "no refresh token" in tried(connection(controls, refresh=""))["refresh_token"].found
 
@@ -629,7 +683,7 @@ def test_the_command_says_ok_or_red_for_each_check_and_its_exit_code_says_which(
     monkeypatch.delenv("AIRFLOW_CONN_TIMS")
     code, _, wrong = run([TIMS], monkeypatch, capfd)
     assert code == 2
-    assert "Base URL is missing" in wrong
+    assert "AIRFLOW_CONN_TIMS is not set" in wrong
 
 
 def test_the_command_gives_programs_json(
@@ -662,14 +716,26 @@ def test_a_new_connection_is_made_of_options_and_secrets_of_the_environment(
     code, shown, _ = run([*words, "--file", str(file)], monkeypatch, capfd)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "sandbox-secret" not in shown
-    name, _, text = file.read_text().strip().partition("=")
+    name, _, quoted = file.read_text().strip().partition("=")
     assert name == "AIRFLOW_CONN_CHANNEL_ADVISOR"
+    (text,) = shlex.split(quoted)
     made = parse(CHANNEL, text)
     assert (made.secret, made.extra) == (
         "sandbox-secret", {"refresh_token": "sandbox-refresh", "profile_id": 12345678, "api": "v2"}
     )  # fmt: skip
     code, shown, _ = run([*words, "--print"], monkeypatch, capfd)
     assert f"AIRFLOW_CONN_CHANNEL_ADVISOR={text}\n" in shown
+
+
+def test_the_file_of_a_connection_is_taken_by_a_shell_as_it_is(tmp_path: Path) -> None:
+    odd = 'it\'s $HOME `id` \\n #1 "q" {a,b} é'
+    made, file = Connection(TIMS, "https://erp.example", odd, odd), tmp_path / "tims.env"
+    leave(made, connect.Found(), True, False, file, False, True)
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'set -a; . {file}; set +a; printenv "$0"', made.variable], capture_output=True, check=True
+    )
+    again = parse(TIMS, done.stdout.decode())
+    assert (again.base_url, again.login, again.secret) == (made.base_url, odd, odd)
 
 
 def test_a_connection_is_kept_in_airflow_by_a_file_and_not_by_words(
@@ -777,6 +843,60 @@ def test_a_refusal_and_a_code_that_is_not_taken_are_told(authority: Authority) -
         visit(consent.address)
         with pytest.raises(AuthError, match="does not take the code"):
             consent.refresh_token(limits.of(other))
+
+
+def test_a_port_that_is_in_use_is_named(authority: Authority) -> None:
+    given = Connection(CHANNEL, authority.url, "app", "hidden")
+    with Consent(given) as first:
+        port = urlsplit(first.redirect).port or 0
+        with pytest.raises(ConfigError, match=f"Port {port} .*in use") as wrong:
+            Consent(given, port=port)
+        assert "--port" in wrong.value.do
+    with Consent(given, port=port) as again:
+        assert urlsplit(again.redirect).port == port
+
+
+def test_a_code_that_was_used_or_is_too_old_is_told_with_what_to_compare(authority: Authority) -> None:
+    given = Connection(CHANNEL, authority.url, "app", "hidden")
+    with Consent(given) as consent:
+        visit(consent.address)
+        assert consent.refresh_token(limits.of(given)) == "fresh"
+        with pytest.raises(AuthError, match="does not take the code") as old:
+            consent.refresh_token(limits.of(given))
+        assert "five minutes" in old.value.do
+        assert consent.redirect in old.value.do
+
+
+def test_an_error_of_the_application_is_not_taken_for_a_refusal_by_the_seller(authority: Authority) -> None:
+    given = Connection(CHANNEL, authority.url, "app", "hidden")
+    with Consent(given) as consent:
+        state = parse_qs(urlsplit(consent.address).query)["state"][0]
+        visit(f"{consent.redirect}?error=invalid_scope&state={state}")
+        with pytest.raises(AuthError, match="invalid_scope") as wrong:
+            consent.wait(1)
+        assert "scopes" in wrong.value.do
+
+
+def test_where_no_browser_opens_the_address_is_printed_with_the_way_back(
+    authority: Authority, no_database: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody copies the printed address into a browser elsewhere."""
+    opened: list[str] = []
+
+    def no_browser(address: str) -> bool:
+        opened.append(address)
+        threading.Timer(0.1, visit, [address]).start()
+        return False
+
+    monkeypatch.setattr(webbrowser, "open", no_browser)
+    monkeypatch.setenv("CROSSDOCK_CONNECT_SECRET", "hidden")
+    words = [CHANNEL, "--host", authority.url, "--login", "app", "--browser", "--api", "v1"]
+    code, shown, _ = run(words, monkeypatch, capfd)
+    assert code == 1
+    assert opened[0] in shown
+    assert "ssh -L" in shown
+    assert '"fresh"' not in shown
+    assert "hidden" not in shown
 
 
 def test_the_address_on_which_a_browser_ended_can_be_given_by_hand(authority: Authority) -> None:

@@ -27,6 +27,8 @@ from crossdock.errors import (
     Transient,
 )
 from crossdock.steps.extract import Window
+from crossdock.systems.connections import Connection as Library
+from crossdock.systems.connections import as_json, parse
 from crossdock.systems.inbox import DONE, Inbox
 from crossdock_airflow import connections, plugin, preload, provider
 from crossdock_airflow.hooks import ChannelAdvisorHook, TimsHook
@@ -175,6 +177,33 @@ def test_plain_http_to_another_machine_is_refused_before_anything_is_sent(monkey
     )
     ok, words = TimsHook().test_connection()
     assert (ok, "https" in words) == (False, True)
+
+
+ODD = (
+    "a:b@c/d?e#f&g=h",
+    "'one' \"two\"",
+    "$HOME `id` \\n \\",
+    "per%cent %20 +",
+    "Grüße 日本 🦉",
+    "{}[],;|<>",
+    " ends ",
+    "a\nb",
+)
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("system", ["channel_advisor", "tims"])
+def test_a_printed_connection_is_read_back_by_airflow_exactly_as_json_and_as_uri(system: str, odd: str) -> None:
+    from airflow.models import Connection
+
+    extra = {"refresh_token": odd, "profile_id": [1, 2], "api": "v1"} if system == "channel_advisor" else {}
+    made = Library(system, "https://api.example.com:8443/base", odd, odd, extra)
+    kept = Connection.from_json(as_json(made), conn_id=system)  # noqa: AIR311
+    assert (kept.login, kept.password, kept.extra_dejson) == (odd, odd, extra)
+    for text in (as_json(made), kept.as_json(), kept.get_uri()):
+        again = parse(system, text)
+        assert (again.base_url, again.login, again.secret, again.extra) == (made.base_url, odd, odd, extra)
+        assert Connection(conn_id=system, uri=text).password == odd if "://" in text[:20] else True  # noqa: AIR311
 
 
 @pytest.mark.parametrize("name", ["crossdock", "tims"])

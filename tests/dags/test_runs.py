@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
+from cryptography.fernet import Fernet
 from msgspec import structs
 
+from crossdock import cli
 from crossdock.errors import AuthError, BatchStopped
 from crossdock.store import alerts
+from crossdock.systems.connections import parse
 from crossdock_airflow import notifier, plugin
 from crossdock_airflow.connections import DATABASE
 from crossdock_airflow.notifier import CHANNEL, Alert
@@ -132,6 +136,41 @@ def test_a_note_is_written_in_the_scheduler_when_the_connection_lies_in_airflows
         plugin._engine.cache_clear()
         with create_session() as session:
             session.query(Connection).filter_by(conn_id=DATABASE).delete()  # noqa: AIR311
+
+
+def test_a_flow_runs_with_the_connections_that_connect_keeps_in_airflow_encrypted(
+    bag: DagBag, metadata: None, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.models import Connection, crypto
+    from airflow.utils.session import create_session
+
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", Fernet.generate_key().decode())
+    crypto.get_fernet.cache_clear()
+    try:
+        for system, wanted in environment.connections.items():
+            monkeypatch.setattr(sys, "argv", ["crossdock", "connect", system, "--airflow"])
+            with pytest.raises(SystemExit):
+                cli.main()
+            monkeypatch.delenv(f"AIRFLOW_CONN_{system.upper()}")
+            with create_session() as session:
+                (kept,) = session.query(Connection).filter_by(conn_id=system)  # noqa: AIR311
+                assert kept.is_encrypted
+                assert kept.is_extra_encrypted
+                assert wanted.secret not in str(kept._password)
+                assert str(wanted.extra.get("refresh_token")) not in str(kept._extra)
+                found = parse(system, kept.as_json())
+            assert (found.base_url, found.login, found.secret) == (wanted.base_url, wanted.login, wanted.secret)
+            assert found.extra == wanted.extra
+        environment.tick("2011-01-06")
+        ended = run(bag, "orders")
+        assert ended.state == "success"
+        assert results(ended)["batch.confirm"]["delivered"] > 10
+        assert environment.differences() == []
+    finally:
+        with create_session() as session:
+            session.query(Connection).delete()  # noqa: AIR311
+        monkeypatch.undo()
+        crypto.get_fernet.cache_clear()
 
 
 def test_a_run_that_finds_nothing_new_skips_the_other_steps_and_says_so(

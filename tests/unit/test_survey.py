@@ -18,6 +18,7 @@ from crossdock.services.gates import Decision
 from crossdock.services.survey import Finding, Sample
 from crossdock.services.survey.records import of_pages
 from crossdock.systems.paging import Page, Unmade
+from sandbox.tims_legacy import server as legacy
 
 ADDRESS = {"Name": "Ada Miller", "Line1": "12 Elm Street", "City": "Albany", "PostalCode": "12207", "Country": "US"}
 
@@ -199,3 +200,100 @@ def test_what_cannot_be_made_for_a_site_or_a_state_names_it_and_nothing_of_a_per
     findings = found(of_pages(client, declared("channel_advisor")["orders"], [page], 10))
     assert "site 99912" in findings["unmade:channel_advisor.orders:remitter_unknown:SiteID"].found
     assert "Ada" not in repr(findings)
+
+
+def test_variants_of_a_known_value_come_with_its_row() -> None:
+    """Upper and lower case, blanks and hyphens: another word for the lookup, the same thing for a person."""
+    written = ("cleared", "CLEARED", "Pending Shipment")
+    findings = orders(*(order(PaymentStatus=one) for one in written[:2]), order(OrderStatus="on hold"))
+    for value in written[:2]:
+        one = findings[f"unknown_value:payment_status:{value}"]
+        assert one.proposal is not None
+        assert (one.proposal.text, one.proposal.sure) == (f"{value},Paid,", True)
+    held = findings["unknown_value:order_status:on hold"].proposal
+    assert held is not None
+    assert (held.text.split(",")[:2], held.sure) == (["on hold", "OnHold"], True)
+
+
+def v1_orders(*received: dict[str, Any]) -> Sample:
+    return Sample(
+        declared("channel_advisor")["orders"],
+        (order(),),
+        received=received,
+        received_as=("channel_advisor_v1", "Order"),
+    )
+
+
+def test_a_flag_that_nobody_named_comes_with_a_row_and_is_taken_for_no_other() -> None:
+    findings = found(v1_orders({"ID": 7, "FlagID": 12}, {"ID": 8, "FlagID": 1}))
+    assert {name for name in open_(findings) if name.startswith("unknown_value")} == {
+        "unknown_value:channel_advisor_v1_flags:12"
+    }
+    one = findings["unknown_value:channel_advisor_v1_flags:12"]
+    assert one.proposal is not None
+    assert (one.proposal.text, one.proposal.sure) == ("12,", False)
+    assert "dead letters until then" in one.do
+
+
+def test_states_that_no_row_fits_come_with_a_row() -> None:
+    received = b'{"ID":7,"CheckoutStatus":"Completed","PaymentStatus":"Cleared","ShippingStatus":"Lost","Buyer":"Ada"}'
+    unmade = [Unmade("7", received, "CheckoutStatus", "unknown_status", "No row fits the statuses.", "Add a row.")]
+    client: Any = SimpleNamespace(received_as=lambda _: ("channel_advisor_v1", "Order"))
+    pages = [Page([], datetime(2011, 1, 4, tzinfo=UTC), 1, unmade=unmade)]
+    findings = found(of_pages(client, declared("channel_advisor")["orders"], pages, 10))
+    one = findings["unknown_states:Completed / Cleared / Lost"]
+    assert one.proposal is not None
+    assert (one.proposal.path, one.proposal.text) == (
+        "lookups/channel_advisor_v1_status.csv", "Completed,Cleared,Lost,*,,"
+    )  # fmt: skip
+    assert "Ada" not in repr(findings)
+
+
+def test_a_code_of_an_adapted_tims_that_its_file_does_not_know_is_found(config: Path) -> None:
+    shutil.copy(Path(legacy.__file__).with_name("tims.yaml"), config / "tims.yaml")
+    states = ("Open", "held", "XY")  # as the adapted client gives them: what it knows is the contract's
+    findings = found(sample("tims", "sales-orders", *({"SalesOrderID": "1", "OrderStatus": one} for one in states)))
+    codes = {name for name in open_(findings) if name.startswith("unknown_code:")}
+    assert codes == {"unknown_code:OrderStatus:held", "unknown_code:OrderStatus:XY"}
+    one = findings["unknown_code:OrderStatus:held"]
+    assert "Most like it: HELD (OnHold)" in one.found
+    assert one.where == "include/config/tims.yaml"
+
+
+PERSONAL = {
+    "name": "Xaver Quibble", "mail": "xaver@quibble.example", "phone": "+44 7700 900123", "street": "77 Quibble Mews",
+    "city": "Quibbleton", "postal": "QQ7 7QQ", "gift": "Happy birthday Quibble", "note": "Ring Quibble twice",
+}  # fmt: skip
+
+
+def test_nothing_that_may_be_about_a_person_stands_in_what_is_found_or_shown() -> None:
+    """Each of these stands where it belongs, where the contract has no field, where the type is wrong, and where a
+    person may have typed it by mistake."""
+    p = PERSONAL
+    address = {"Name": p["name"], "Line1": p["street"], "City": p["city"], "PostalCode": p["postal"],
+               "Country": f"{p['street']}, {p['city']}", "Region": p["city"]}  # fmt: skip
+    line = {**order()["OrderItems"][0], "GiftMessage": p["gift"], "GiftNotes": p["note"]}
+    record = order(
+        ShippingAddress=address, BillingAddress=[p["street"]], OrderItems=[line], SpecialInstructions=p["note"],
+        PublicNotes=p["note"], PrivateNotes=p["note"], BuyerEmailAddress=p["mail"], SellerOrderID=[p["name"]],
+        CustomerInfo={"FirstName": p["name"], "Email": p["mail"], "Phone": [p["phone"]], "Nickname": p["name"]},
+    )  # fmt: skip
+    customer = {"CustomerID": "1", "Name": p["name"], "Email": p["mail"], "Phone": p["phone"], "Comment": p["note"],
+                "Address": {"Line1": p["street"], "City": p["city"]}, "Birthday": p["note"], "Status": 7}  # fmt: skip
+    received = {
+        "ID": 7, "ShippingLastName": p["name"], "ShippingCity": p["city"], "BuyerEmailAddress": p["mail"],
+        "SpecialInstructions": p["note"], "Items": [{"ID": 1, "GiftMessage": p["gift"]}], "Extra": p["note"],
+    }  # fmt: skip
+    read = [
+        Sample(declared("channel_advisor")["orders"], (record,), received=(received,),
+               received_as=("channel_advisor_v1", "Order")),
+        sample("channel_advisor", "orders", record),
+        sample("tims", "customers", customer),
+    ]  # fmt: skip
+    findings = [one for each in read for one in survey.findings([each])]
+    assert findings
+    text = repr(findings) + repr([one.shown() for one in read])
+    for kind, value in PERSONAL.items():
+        assert value not in text, kind
+    assert "Quibble" not in text
+    assert "no_country" in {one.name for one in findings}

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 from rich.text import Text
@@ -33,6 +34,7 @@ from crossdock.services.connect import Check, Found
 from crossdock.systems import limits as system_limits
 from crossdock.systems.authorize import Consent
 from crossdock.systems.connections import Connection, parse, variable
+from crossdock.systems.connections import as_json as connection_json
 from crossdock.systems.failures import NAMES
 from crossdock.systems.redaction import MASK
 
@@ -88,9 +90,11 @@ def connect_command(
     made_by_options = any((new, host, login, browser))
     if made_by_options and system is None:
         raise ConfigError("These options are of one system.", do="Name it: `crossdock connect channel_advisor ...`.")
-    reported = []
+    names, reported = [system] if system else list(checks.SYSTEMS), []
     with context.database_if_any() as engine:
-        for name in [system] if system else list(checks.SYSTEMS):
+        asks = made_by_options or (sys.stdin.isatty() and not as_json)
+        missing = [name for name in names if not asks and not os.environ.get(variable(name), "").strip()]
+        for name in (one for one in names if one not in missing):
             given = {"api": api, "profile_id": profile, "ca_bundle": ca_bundle and str(ca_bundle)}
             make = made_by_options or not os.environ.get(variable(name), "").strip()
             connection = _connection(name, make, host, login, given, browser, as_json)
@@ -99,17 +103,31 @@ def connect_command(
             found = Found()
             results = _try(connection, found, as_json)
             connection, results = _choose_profile(connection, found, results, as_json)
+            if found.refresh_token:
+                connection = replace(connection, extra=connection.extra | {"refresh_token": found.refresh_token})
             if engine is not None:
                 with engine.begin() as database:
                     gates.keep(database, gates.CONNECT, name, context.who(), [asdict(one) for one in results])
             reported.append(_report(connection, found, results, engine is not None))
             if not as_json:
                 out.print(_summary(results, engine is not None), soft_wrap=True)
-            _finish(connection, found, make, show, file, airflow, as_json)
+            leave(connection, found, make, show, file, airflow, as_json)
     if as_json:
         print_json(reported)
-    if any(one["red"] for one in reported):
-        raise typer.Exit(1)
+    _print_missing(missing)
+    if missing or any(one["red"] for one in reported):
+        raise typer.Exit(2 if missing else 1)
+
+
+def _print_missing(names: Sequence[str]) -> None:
+    """Says which systems could not be tried, and what to do."""
+    for name in names:
+        err.print(
+            f"{NAMES[name]} was not tried: {variable(name)} is not set in the environment.\n"
+            f"Make the connection on a terminal, by `crossdock connect {name} --new`; without a terminal by --host and "
+            f"--login, with the secret in {SECRET}. One that Airflow keeps is not seen here: set the variable too.",
+            soft_wrap=True,
+        )
 
 
 def _try(connection: Connection, found: Found, as_json: bool) -> list[Check]:
@@ -213,7 +231,13 @@ def _by_browser(connection: Connection, redirect: str | None, port: int, as_json
             while not consent.take(str(typer.prompt("The address on which the browser ended", hide_input=True))):
                 talk.print("That is not the answer to this question: copy the whole address, with its state.")
         else:
-            webbrowser.open(consent.address)
+            if not webbrowser.open(consent.address):
+                back = urlsplit(consent.redirect).port
+                talk.print(
+                    f"No browser opens here. One on another machine comes back by `ssh -L {back}:127.0.0.1:{back}` to "
+                    "this one; or give --redirect with an https address of the application's settings.",
+                    soft_wrap=True,
+                )
             consent.wait()
         token = consent.refresh_token(system_limits.of(connection))
     return replace(connection, extra=connection.extra | {"refresh_token": token})
@@ -242,7 +266,7 @@ def _choose_profile(
 # ---- what it leaves --------------------------------------------------------------------------------------------------
 
 
-def _finish(
+def leave(
     connection: Connection, found: Found, is_new: bool, show: bool, file: Path | None, airflow: bool, as_json: bool
 ) -> None:
     """Leaves the connection where the options say; a new one that goes nowhere is at least shown, masked."""
@@ -250,15 +274,18 @@ def _finish(
         connection = replace(connection, extra=connection.extra | {"api": found.api})
     talk = err if as_json else out
     if file:
-        _write(file, f"{connection.variable}={_as_json(connection)}\n")
-        talk.print(f"Written to {safe(file)}, which you alone can read.", soft_wrap=True)
+        _write(file, f"{connection.variable}='{_quotable(connection_json(connection))}'\n")
+        talk.print(
+            f"Written to {safe(file)}, which you alone can read. A shell takes it by `set -a; . {safe(file)}; set +a`.",
+            soft_wrap=True,
+        )
     if airflow:
         _keep_in_airflow(connection)
         talk.print(f"Airflow has the connection {connection.name}.")
     if show:
-        (sys.stderr if as_json else sys.stdout).write(f"{connection.variable}={_as_json(connection)}\n")
+        (sys.stderr if as_json else sys.stdout).write(f"{connection.variable}={connection_json(connection)}\n")
     elif is_new and not file and not airflow:
-        talk.print(Text(f"{connection.variable}={_as_json(_masked(connection))}"), soft_wrap=True)
+        talk.print(Text(f"{connection.variable}={connection_json(_masked(connection))}"), soft_wrap=True)
         talk.print(
             "That is the connection without its secrets. --print shows them (for a secrets backend), --file writes "
             "them into a file that you alone can read, --airflow keeps them in Airflow.",
@@ -266,17 +293,9 @@ def _finish(
         )
 
 
-def _as_json(connection: Connection) -> str:
-    """The connection as Airflow reads it."""
-    return json.dumps(
-        {
-            "conn_type": connection.name,
-            "host": connection.base_url,
-            "login": connection.login,
-            "password": connection.secret,
-            "extra": connection.extra,
-        }
-    )
+def _quotable(text: str) -> str:
+    """JSON without an apostrophe, to stand between two: so that shells and env files take every sign as it is."""
+    return text.replace("'", "\\u0027")
 
 
 def _masked(connection: Connection) -> Connection:
@@ -302,7 +321,7 @@ def _keep_in_airflow(connection: Connection) -> None:
         raise ConfigError("There is no command `airflow` here.", do="Use --file or --print.")
     with tempfile.TemporaryDirectory() as folder:  # mode 700
         file = Path(folder) / "connection.json"
-        _write(file, json.dumps({connection.name: json.loads(_as_json(connection))}))
+        _write(file, json.dumps({connection.name: json.loads(connection_json(connection))}))
         done = subprocess.run(  # noqa: S603 our own words
             [program, "connections", "import", str(file), "--overwrite"], capture_output=True, text=True, check=False
         )

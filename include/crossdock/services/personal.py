@@ -33,6 +33,7 @@ PERSONAL = frozenset(
         ),
     }
 )  # fmt: skip
+_COUNTRY = re.compile(r"[^\W\d_][^\d_@,;:/\\]{0,39}")
 _INDEX = re.compile(r"\[[0-9]+\]")
 OF_NOBODY = frozenset({"Item", "Account", "Product", "Listing", "Site", "DistributionCenter", "Company", "Period"})
 
@@ -56,6 +57,11 @@ def _has_leaf(document: Document, path: str) -> bool:
     )
 
 
+def is_country(text: str) -> bool:
+    """Whether a text may name a country, and nothing else: people write a whole address there."""
+    return bool(_COUNTRY.fullmatch(text))
+
+
 def _of_a_person(path: str) -> bool:
     return path in PERSONAL or path.rpartition(".")[2] in PERSONAL
 
@@ -75,18 +81,22 @@ def masked(value: Any, contract: str, document: str) -> Any:
 
 
 def _masked(value: Any, document: Document, path: str, people: bool) -> Any:
+    field = document.fields.get(path)
+    if isinstance(value, Mapping | list) and field is not None and field.type not in ("object", "array"):
+        return MASK  # where the contract has one value; what it may be about is not known
     if isinstance(value, Mapping):
         return {
             name: _masked(part, document, f"{path}.{name}" if path else str(name), people)
             for name, part in value.items()
         }
     if isinstance(value, list):
-        field = document.fields.get(path)
         below = field.items if field and field.items else None
         if below is not None:
             return [_masked(part, below, "", people) for part in value]
         return [_masked(part, document, path, people) for part in value]
     if value is None:
         return None
-    hidden = path not in document.fields or (people and _of_a_person(path))
+    hidden = field is None or field.type == "object" or (people and _of_a_person(path))
+    if people and path.rpartition(".")[2] == "Country":
+        hidden |= not is_country(str(value))
     return MASK if hidden else value

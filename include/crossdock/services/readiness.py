@@ -255,19 +255,24 @@ def _row(flow: Flow, mode: FlowMode, facts: _Facts, found: Sequence[Day]) -> Row
 # ---- the gates -----------------------------------------------------------------------------------------------------
 
 MAP_PAGE = "/go-live#map"
+RESOURCE = "resource:"  # begins the names of the checks of lists
 _OWN = "It reads files and writes to our own book only."
 
 
 def _connect(flow: Flow, systems: Sequence[System], facts: _Facts) -> Gate:
-    """By the checks that concern the flow: all but those of lists that it does not read."""
+    """By the checks that concern the flow: all but those of lists that it does not read. A list that was not tried is
+    as red as one that cannot be read."""
     if not systems:
         return Gate(gates.CONNECT, State.GREEN, _OWN, "/go-live#connect")
-    red = [
+    of_flow = [
         (one, check)
         for one in systems
         if one.connect
         for check in one.connect.checks
-        if check["state"] == "red" and _is_of(flow, f"{one.name}.", str(check["name"]), facts)
+        if _is_of(flow, f"{one.name}.", str(check["name"]), facts)
+    ]
+    red = [each for each in of_flow if each[1]["state"] == "red"] + [
+        each for each in of_flow if each[1]["state"] == "skipped" and str(each[1]["name"]).startswith(RESOURCE)
     ]
     if red:
         system, first = red[0]
@@ -283,8 +288,8 @@ def _connect(flow: Flow, systems: Sequence[System], facts: _Facts) -> Gate:
 
 
 def _is_of(flow: Flow, system: str, check: str, facts: _Facts) -> bool:
-    kind, _, path = check.partition(":")
-    return kind != "resource" or facts.concerns(flow, system + path)
+    path = check.removeprefix(RESOURCE)
+    return path == check or facts.concerns(flow, system + path)
 
 
 def _map(flow: Flow, systems: Sequence[System], facts: _Facts) -> Gate:

@@ -18,7 +18,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import msgspec
 
-from crossdock.errors import AuthError, BadResponse
+from crossdock.errors import AuthError, BadResponse, ConfigError
+from crossdock.safe import safe
 from crossdock.systems.connections import Connection
 from crossdock.systems.limits import Limits
 from crossdock.systems.probe import Probe, Unanswered
@@ -42,12 +43,12 @@ class Consent:
 
     def __init__(self, connection: Connection, redirect: str | None = None, port: int = 0) -> None:
         """`redirect`: the address that the application's settings name, where no server is to wait here; `port`: of
-        that server, 0 for a free one."""
+        that server, 0 for a free one. Raises ConfigError for a port that is in use."""
         self._connection = connection
         self._state = secrets.token_urlsafe(24)
         self._visit = threading.Event()
         self._code, self._refusal = "", ""
-        self._server = None if redirect else ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        self._server = None if redirect else self._listen(port)
         self.redirect = redirect or f"http://127.0.0.1:{self._server.server_port if self._server else port}{PATH}"
         query = {
             "client_id": connection.login,
@@ -58,6 +59,16 @@ class Consent:
             "state": self._state,
         }
         self.address = f"{connection.base_url}/oauth2/authorize?{urlencode(query)}"
+
+    def _listen(self, port: int) -> ThreadingHTTPServer:
+        try:
+            return ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        except (OSError, OverflowError) as wrong:
+            raise ConfigError(
+                f"Port {port} of this machine cannot be listened on: {getattr(wrong, 'strerror', None) or wrong}.",
+                do="Give another one by --port (0: any that is free), and name it in the application's settings.",
+                system=self._connection.name,
+            ) from None
 
     def __enter__(self) -> Consent:
         if self._server:
@@ -119,8 +130,11 @@ class Consent:
     def _raise_refusal(self) -> None:
         if self._refusal:
             raise AuthError(
-                f"The browser came back with a refusal: {self._refusal[:60]}.",
-                do="Run the command again and let the seller's account agree.",
+                f"The browser came back with a refusal: {safe(self._refusal[:60])}.",
+                do="Run the command again and let the seller's account agree."
+                if self._refusal == "access_denied"
+                else "Compare application id, scopes and redirect address with the application's settings, then run "
+                "the command again.",
                 system=self._connection.name,
             )
 

@@ -86,6 +86,19 @@ def parse(name: str, text: str) -> Connection:
     return Connection(name, base_url, login, secret, extra)
 
 
+def as_json(connection: Connection) -> str:
+    """The connection with its secrets, as Airflow and `parse` read it."""
+    return json.dumps(
+        {
+            "conn_type": connection.name,
+            "host": connection.base_url,
+            "login": connection.login,
+            "password": connection.secret,
+            "extra": connection.extra,
+        }
+    )
+
+
 def _from_json(text: str) -> dict[str, Any]:
     parts = json.loads(text)
     if "uri" in parts:

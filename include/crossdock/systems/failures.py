@@ -7,6 +7,8 @@ Never: a decision elsewhere; a URL's query, a header or a body in a sentence.
 
 from __future__ import annotations
 
+import http.client
+import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,7 +59,7 @@ TABLE: dict[str, Failure] = {
     ),
     "proxy": Failure(
         Transient, "network", True, False,
-        "{system} cannot be reached: the proxy on the way to {host} failed.",
+        "{system} cannot be reached: the proxy on the way to {host} failed ({detail}).",
         "Check HTTPS_PROXY and NO_PROXY.",
     ),
     "proxy_login": Failure(
@@ -75,6 +77,12 @@ TABLE: dict[str, Failure] = {
         "{host} does not speak TLS, but {system} is addressed by https.",
         "Check the scheme and the port of the host in {variable}.",
     ),
+    "tls_terms": Failure(
+        ConfigError, "ours", False, False,
+        "{system} at {host} and this machine agree on no encryption: {detail}.",
+        "Ask the operator of {host} which TLS it speaks (Crossdock: 1.2 and newer), and whether it asks clients for a "
+        "certificate (Crossdock has none).",
+    ),
     "request": Failure(
         ConfigError, "ours", False, False,
         "The request {what} to {system} cannot be sent: {detail}.",
@@ -90,6 +98,11 @@ TABLE: dict[str, Failure] = {
         Transient, "network", True, True,
         "{system} cut the connection during {what}.",
         "Nothing to do if it passes; else ask the operator of {host}.",
+    ),
+    "garbled": Failure(
+        Transient, "system", True, True,
+        "{system} answered {what} with bytes that cannot be read ({detail}).",
+        "Check that {host} is the API, with scheme and port of the host in {variable}; else tell its operator.",
     ),
     # a whole answer
     "not_contract": Failure(
@@ -183,14 +196,20 @@ _BY_EXCEPTION: tuple[tuple[type[BaseException], str], ...] = (
     (ssl.SSLCertVerificationError, "tls"),
     (ConnectionRefusedError, "refused"),
     (urllib3.exceptions.NewConnectionError, "unreachable"),
+    (requests.exceptions.InvalidProxyURL, "proxy"),
     (requests.exceptions.InvalidURL, "request"),
     (requests.exceptions.InvalidSchema, "request"),
     (requests.exceptions.InvalidHeader, "request"),
+    (urllib3.exceptions.DecodeError, "garbled"),
     (requests.exceptions.RequestException, "cut"),
     (urllib3.exceptions.HTTPError, "cut"),
 )
-_PROXY_LOGIN = "Tunnel connection failed: 407"  # as http.client writes it
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")  # as http.client writes a proxy's refusal
 _TLS_PLAIN = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
+_TLS_TERMS = re.compile(
+    "UNSUPPORTED_PROTOCOL|PROTOCOL_VERSION|NO_PROTOCOLS|HANDSHAKE_FAILURE|CERTIFICATE_REQUIRED|BAD_CERTIFICATE|"
+    "UNKNOWN_CA|NO_SHARED_CIPHER|UNRECOGNIZED_NAME|INSUFFICIENT_SECURITY"
+)
 
 
 def by_exception(exception: BaseException) -> str:
@@ -199,19 +218,41 @@ def by_exception(exception: BaseException) -> str:
     for cause in causes:
         if isinstance(cause, ssl.SSLError) and getattr(cause, "reason", "") in _TLS_PLAIN:
             return "tls_plain"
-        if isinstance(cause, OSError) and _PROXY_LOGIN in str(cause):
-            return "proxy_login"
+        if isinstance(cause, ssl.SSLError) and _is_about_terms(cause):
+            return "tls_terms"
+        if isinstance(cause, OSError) and (refused := _TUNNEL.search(str(cause))):
+            return "proxy_login" if refused[1] == "407" else "proxy"
+        if isinstance(cause, http.client.BadStatusLine) and not isinstance(cause, ConnectionError):
+            return "garbled"
+        if isinstance(cause, TimeoutError) and "handshake" in str(cause):
+            return "connect_timeout"
     for kind, row in _BY_EXCEPTION:
         if any(isinstance(cause, kind) for cause in causes):
             return row
     return "cut"
 
 
+def _is_about_terms(error: ssl.SSLError) -> bool:
+    """Whether both sides could not agree; neither an untrusted certificate nor a connection that broke."""
+    if isinstance(error, ssl.SSLCertVerificationError | ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return False
+    return bool(_TLS_TERMS.search(getattr(error, "reason", None) or ""))
+
+
 def detail_of(exception: BaseException) -> str:
-    """The one fact of an exception that is safe to tell: why a certificate was refused, else its class."""
+    """The one fact of an exception that is safe to tell: why a certificate was refused, what a proxy answered, else its
+    class."""
     for cause in _causes(exception):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return str(cause.verify_message).rstrip(".")
+        if isinstance(cause, ssl.SSLError) and _is_about_terms(cause):
+            return str(cause.reason).lower().replace("_", " ")
+        if isinstance(cause, OSError) and (refused := _TUNNEL.search(str(cause))):
+            return f"it answers {refused[1]}"
+        if isinstance(cause, urllib3.exceptions.DecodeError):
+            return "it cannot be decompressed"
+        if isinstance(cause, http.client.BadStatusLine) and not isinstance(cause, ConnectionError):
+            return "it is no HTTP"
     return type(exception).__name__
 
 

@@ -24,11 +24,11 @@ from crossdock.systems.limits import Limits
 
 
 class Unanswered(Exception):
-    """No whole answer came. `row`: of the table of failures; `error`: its sentences."""
+    """No whole answer came. `row`: of the table of failures; `error`: its sentences; `detail`: the one fact in them."""
 
-    def __init__(self, row: str, error: CrossdockError) -> None:
+    def __init__(self, row: str, error: CrossdockError, detail: str) -> None:
         super().__init__(row)
-        self.row, self.error = row, error
+        self.row, self.error, self.detail = row, error, detail
 
 
 class Probe:
@@ -37,7 +37,7 @@ class Probe:
     def __init__(self, connection: Connection, limits: Limits) -> None:
         refuse_other_machines(connection)
         self.connection = connection
-        self.clock_off: float | None = None  # seconds that the system's clock is ahead of ours, by its last Date header
+        self.clocks: list[float] = []  # seconds that the system's clock is ahead of ours, by the Date of each answer
         self.per_minute: int | None = None  # requests that it allows, by its last X-RateLimit-Limit
         self._limits = limits
         self._session = session_for(connection, limits)
@@ -59,6 +59,11 @@ class Probe:
         scheme = urlsplit(self.connection.base_url).scheme
         given = self._session.proxies.get(scheme) or self._session.proxies.get("all")
         return str(given).rpartition("@")[2].partition("://")[2] or str(given).rpartition("@")[2] if given else None
+
+    @property
+    def ca_bundle(self) -> str:
+        """The file of certificates that is trusted in the place of the usual ones; "" where none is named."""
+        return "" if isinstance(self._session.verify, bool) else str(self._session.verify)
 
     def addresses(self) -> list[str]:
         """The addresses that the host's name stands for. Unanswered (dns) where it stands for none."""
@@ -100,19 +105,21 @@ class Probe:
             )
             limit = response.headers.get("X-RateLimit-Limit", "")
             self.per_minute = int(limit) if limit.isdecimal() else self.per_minute
-            self._heed_clock(response.headers.get("Date", ""), (sent + time.time()) / 2)
+            self._heed_clock(response.headers, (sent + time.time()) / 2)
             return Answer(response.status_code, response.headers, read_content(response, self._limits.answer_seconds))
         except TooLarge:
             raise self._unanswered("too_large", what) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise self._unanswered(failures.by_exception(error), what, failures.detail_of(error)) from None
 
-    def _heed_clock(self, date: str, ours: float) -> None:
-        """Whole seconds: a Date is half a second behind on average."""
+    def _heed_clock(self, headers: Mapping[str, str], ours: float) -> None:
+        """Whole seconds: a Date is half a second behind on average. A kept answer says how old it is."""
+        age = headers.get("Age", "").strip()
         try:
-            self.clock_off = email.utils.parsedate_to_datetime(date).timestamp() + 0.5 - ours
+            date = email.utils.parsedate_to_datetime(headers.get("Date", "")).timestamp()
         except (TypeError, ValueError):
             return
+        self.clocks.append(date + (int(age) if age.isdecimal() else 0) + 0.5 - ours)
 
     def _unanswered(self, row: str, what: str = "", detail: str = "") -> Unanswered:
-        return Unanswered(row, failures.make(row, self.connection, what, detail=detail))
+        return Unanswered(row, failures.make(row, self.connection, what, detail=detail), detail)

@@ -40,8 +40,8 @@ class Missing:
 
 
 def missing(values: Mapping[str, int], table: Lookup, most: int = 3, remarks: Collection[str] = ()) -> list[Missing]:
-    """The values that the table does not know, those of most records first. `remarks`: columns for people, which say
-    nothing of another value."""
+    """The values that the table does not know, those of most records first; a number is like no other. `remarks`:
+    columns for people, which say nothing of another value."""
     shown = {key.replace(BESIDE, APART): row for key, row in table.rows.items()}
     unknown = [value for value in values if value not in table.rows and value not in shown]
     keys = [key for key in shown if not any(sign in key for sign in WILD)]
@@ -52,7 +52,12 @@ def missing(values: Mapping[str, int], table: Lookup, most: int = 3, remarks: Co
             tuple(
                 Neighbour(key, round(score / 100, 3), shown[key], _cells(value, key, shown[key], table, remarks))
                 for key, score, _ in process.extract(
-                    value, keys, scorer=fuzz.WRatio, processor=utils.default_process, score_cutoff=AT_LEAST, limit=most
+                    value,
+                    [] if value.lstrip("-").isdecimal() else keys,
+                    scorer=fuzz.WRatio,
+                    processor=utils.default_process,
+                    score_cutoff=AT_LEAST,
+                    limit=most,
                 )
             ),
         )

@@ -20,9 +20,9 @@ from crossdock.errors import CrossdockError
 from crossdock.rules import settings as rule_settings
 from crossdock.safe import safe
 from crossdock.services.connect.checks import Check, Found, Profile, not_tried, ok, red, skipped
-from crossdock.services.connect.lists import DENIED, Lists, rate, read_by_flows, resources
-from crossdock.services.connect.way import CONSOLE, in_words, token, way
-from crossdock.systems.channel_advisor import SERVED_AT, ChannelAdvisor, client_of, profiles_of
+from crossdock.services.connect.lists import REFUSED, Cause, Lists, rate, read_by_flows, resources
+from crossdock.services.connect.way import CONSOLE, clock, host_without_path, in_words, strange, token, way
+from crossdock.systems.channel_advisor import MARK_AT, SERVED_AT, ChannelAdvisor, client_of, profiles_of
 from crossdock.systems.limits import Limits
 from crossdock.systems.probe import Probe, Unanswered
 
@@ -30,6 +30,9 @@ from crossdock.systems.probe import Probe, Unanswered
 SCOPES = {"orders": "orders", "shipping": "orders", "returns": "orders", "sites": ""}
 READONLY = ".readonly"
 WITH_PROFILE = ("distribution-centers", "orders", "products")  # lists whose rows name their profile
+SURE = 2  # that an API is served: a list has come
+NEWEST = 1_000  # orders in which sites are looked for
+DENIED_WORDS = b"Authorization has been denied"
 STEPS = ("credentials", "refresh_token", "api", "scopes", "profiles", "resources", "limits", "export", "sites")
 _any = msgspec.json.Decoder()
 
@@ -46,14 +49,16 @@ def check(probe: Probe, limits: Limits, found: Found) -> Iterator[Check]:
         )  # fmt: skip
         return
     if not (yield from way(probe)):
-        yield from not_tried(STEPS, "there is no way to it")
+        yield from not_tried(("clock", *STEPS), "there is no way to it")
         return
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     credentials = yield from token(probe, form, found)
     if not credentials:
+        yield clock(probe)
         yield from not_tried(STEPS[2:], "there is no token")
         return
     if not (yield from _api(probe, credentials, found)):
+        yield clock(probe)
         yield from not_tried(STEPS[3:], "it is not known how to ask")
         return
     connection = replace(connection, extra=connection.extra | {"api": found.api})
@@ -63,50 +68,80 @@ def check(probe: Probe, limits: Limits, found: Found) -> Iterator[Check]:
         wanted = read_by_flows("channel_advisor", client.can)
         for ability, sentence in client.can.missing:
             yield ok(f"ability:{ability}", sentence)
-        lacking = yield from _scopes(client, wanted, found.scopes)
-        readable = {path for path in wanted if SCOPES.get(path, "inventory") not in lacking}
         lists = Lists(client, probe, credentials)
-        yield _profiles(lists, readable, identity.get("profile", ()), found)
-        yield from resources(lists, wanted, readable)
+        no_date = client.can.clock_is_date and not probe.clocks
+        covered = _covered(client, identity.get("profile", ()))
+        wrong = sorted(set(profiles_of(connection)) - set(covered)) if covered else []
+        because = Cause("profile " + ", ".join(map(str, wrong)) + " is not covered", REFUSED) if wrong else None
+        because = Cause("its answers have no Date", ("not_contract",)) if no_date else because
+        lacking = yield from _scopes(lists, wanted, found.scopes, because)
+        readable = {path for path in wanted if SCOPES.get(path, "inventory") not in lacking}
+        yield _profiles(lists, readable, covered, found)
+        yield from resources(lists, wanted, readable, because)
         for number, fact in enumerate(client.facts() if "orders" in readable else (), 1):
             yield ok(f"fact:{number}", fact)
         yield rate(lists, limits)
-        yield _export(client, found.scopes, lacking)
+        yield clock(probe, lists.clocks, by_date=client.can.clock_is_date)
+        yield _export(client, probe, credentials, found, lacking)
         yield _sites(client, lists, readable)
 
 
 def _api(probe: Probe, credentials: Mapping[str, str], found: Found) -> Generator[Check, None, str]:
     """Which API the account speaks: the one that the connection names, else the one that answers. Gives it, "" where
     there is none that Crossdock speaks."""
-    named = str(probe.connection.extra.get("api") or "")
-    heard = []
-    for api in [named] if named in SERVED_AT else SERVED_AT:
-        path, query = SERVED_AT[api]
-        try:
-            answer = probe.get(path, credentials, query)
-        except Unanswered as lost:
-            heard.append(lost.error.message)
-            continue
-        heard.append(f"{path} answers {in_words(answer)}")
-        if answer.is_json and answer.status != 404:
-            found.api = found.api or api
+    connection, where = probe.connection, f"api in the extra of {probe.connection.variable}"
+    named = str(connection.extra.get("api") or "")
     if named and named not in SERVED_AT:
         found.api = ""
         yield red(
             "api", f"The connection names the API {safe(named)}, which does not exist.",
-            "Crossdock does not know how to ask.", f"Choose one of: {', '.join(SERVED_AT)}.",
-            f"api in the extra of {probe.connection.variable}",
+            "Crossdock does not know how to ask.", f"Choose one of: {', '.join(SERVED_AT)}.", where,
         )  # fmt: skip
-    elif found.api:
+        return ""
+    heard: list[str] = []
+    odd: list[Check] = []
+    asked = [named] if named else list(SERVED_AT)
+    there = {api: _serves(probe, credentials, api, heard, odd) for api in asked}
+    found.api = max(there, key=lambda api: there[api]) if any(there.values()) else ""
+    others = [] if found.api or odd else [api for api in SERVED_AT if api not in there]
+    other = next((api for api in others if _serves(probe, credentials, api, heard, odd) == SURE), "")
+    if found.api:
         yield ok("api", f"It speaks {found.api}, {'as the connection says' if named else 'found by asking'}.")
+    elif other:
+        yield red(
+            "api", f"It does not speak {named}, which the connection names, and speaks {other}.",
+            "Crossdock asks in the wrong way; no list can be read.", f"Set api to {other}, or take it out.", where,
+        )  # fmt: skip
+    elif odd:
+        yield odd[0]
     else:
         yield red(
             "api", f"No API that Crossdock speaks: {'; '.join(heard)}.",
             "The host is not the API's, its address has a path too many or too few, or something answers in its place.",
-            "Correct the host; the API of real accounts is https://api.channeladvisor.com.",
-            f"host in {probe.connection.variable}",
+            f"{host_without_path(connection)}; the API of real accounts is https://api.channeladvisor.com.",
+            f"host in {connection.variable}",
         )  # fmt: skip
     return found.api
+
+
+def _serves(probe: Probe, credentials: Mapping[str, str], api: str, heard: list[str], odd: list[Check]) -> int:
+    """Whether an API answers: SURE with a list, else 1 with a refusal of its own, 0 not at all; what was `heard`, and
+    what was `odd`. A list that is missing says nothing where another is there."""
+    best, variable = 0, probe.connection.variable
+    for path, query in SERVED_AT[api]:
+        try:
+            answer = probe.get(path, credentials, query)
+        except Unanswered as lost:
+            odd.append(red("api", lost.error.message, "No list can be read.", lost.error.do, f"host in {variable}"))
+            return 0
+        if answer.status == 200 and answer.is_json:
+            return SURE
+        heard.append(f"{path} answers {in_words(answer)}")
+        if one := strange("api", answer, path, probe.connection, "No list can be read."):
+            odd.append(one)
+        elif answer.status != 404:
+            best = 1
+    return best
 
 
 def _identity(probe: Probe, credentials: Mapping[str, str]) -> dict[str, Any]:
@@ -130,18 +165,30 @@ def _identity(probe: Probe, credentials: Mapping[str, str]) -> dict[str, Any]:
     return given | ({"profile": profiles} if profiles else {})
 
 
+def _covered(client: ChannelAdvisor, told: Collection[int]) -> dict[int, str]:
+    """The profiles that the authorisation covers: those that its token tells, else those that the API lists."""
+    try:
+        listed = client.profiles_covered()
+    except CrossdockError:
+        listed = {}
+    return {number: listed.get(number, "") for number in told} or listed
+
+
 def _scopes(
-    client: ChannelAdvisor, wanted: Mapping[str, Sequence[str]], scopes: frozenset[str] | None
+    lists: Lists, wanted: Mapping[str, Sequence[str]], scopes: frozenset[str] | None, because: Cause | None
 ) -> Generator[Check, None, set[str]]:
-    """The scopes that the lists need. Where the system does not tell them, one list of each is asked. Gives those that
-    are missing."""
+    """The scopes that the lists need. Where the system does not tell them, those are missing of which no list can be
+    read; not so where that has another cause (`because`). Gives those that are missing."""
     needed: dict[str, list[str]] = defaultdict(list)
     for path in wanted:
         if scope := SCOPES.get(path, "inventory"):
             needed[scope].append(path)
+    if scopes is None and because:
+        yield skipped("scopes", f"Not tried: {because.words}.")
+        return set()
     lacking = set()
     for scope, paths in needed.items():
-        has = _may_read(client, paths[0]) if scopes is None else bool({scope, scope + READONLY} & scopes)
+        has = _opens(lists, paths) if scopes is None else bool({scope, scope + READONLY} & scopes)
         lacking |= set() if has else {scope}
     names = " ".join(sorted(needed))
     if lacking:
@@ -151,7 +198,7 @@ def _scopes(
             f"These flows cannot work: {', '.join(blocked)}.",
             f"Authorise the application anew with the scopes `{names}`, in {CONSOLE} or by `crossdock connect "
             "channel_advisor --browser`, and take the new refresh token.",
-            f"refresh_token in the extra of {client.connection.variable}",
+            f"refresh_token in the extra of {lists.client.connection.variable}",
         )  # fmt: skip
     else:
         yield ok(
@@ -163,21 +210,19 @@ def _scopes(
     return lacking
 
 
-def _may_read(client: ChannelAdvisor, path: str) -> bool:
-    try:
-        next(client.pages(path, limit=1), None)
-    except CrossdockError as error:
-        return error.failure not in DENIED
-    return True
+def _opens(lists: Lists, paths: Sequence[str]) -> bool:
+    """Whether a scope is there, by its lists: none of them is refused, or one can be read."""
+    denied = [path for path in paths if lists.denied(path)]
+    return not denied or any(path not in lists.errors for path in paths)
 
 
-def _profiles(lists: Lists, readable: Collection[str], listed: Sequence[int], found: Found) -> Check:
+def _profiles(lists: Lists, readable: Collection[str], covered: Mapping[int, str], found: Found) -> Check:
     """The profiles of the authorisation, and whether the connection's is one of them."""
     connection = lists.client.connection
     chosen, where = profiles_of(connection), f"profile_id in the extra of {connection.variable}"
-    have = sorted(set(listed) or _profiles_of_rows(lists, readable, chosen))
-    found.profiles = [Profile(number) for number in have]
-    listing = ", ".join(map(str, have))
+    have = sorted(set(covered) or _profiles_of_rows(lists, readable, chosen))
+    found.profiles = [Profile(number, covered.get(number, "")) for number in have]
+    listing = ", ".join(f"{number} {safe(covered.get(number, ''))}".strip() for number in have)
     if not have:
         return skipped("profiles", "No row has come that names a profile; which ones it covers cannot be told.")
     if wrong := sorted(set(chosen) - set(have)):
@@ -206,17 +251,22 @@ def _profiles_of_rows(lists: Lists, readable: Collection[str], chosen: Sequence[
     return seen | {number for number in set(chosen) - seen if any(lists.has(path, profileId=number) for path in paths)}
 
 
-def _export(client: ChannelAdvisor, scopes: frozenset[str] | None, lacking: Collection[str]) -> Check:
+def _export(
+    client: ChannelAdvisor, probe: Probe, credentials: Mapping[str, str], found: Found, lacking: Collection[str]
+) -> Check:
     """The right to mark orders as exported."""
+    scopes = found.scopes
     if "orders" in lacking:
         return skipped("export", "Not tried: the scope orders is missing.")
-    if scopes is not None:
-        may, how = "orders" in scopes, f"The token's scopes are {' '.join(sorted(scopes))}"
-    else:
+    if scopes is None:
         try:
             may, how = client.may_mark_exported(), "Asked for the mark of an order that does not exist"
         except CrossdockError as error:
             return red("export", error.message, "Whether orders can be marked is not known.", error.do)
+    else:
+        may, how = "orders" in scopes, f"The token's scopes are {' '.join(sorted(scopes))}"
+        if may and (refusal := _closed(probe, credentials, MARK_AT[found.api])):
+            may, how = False, refusal
     if may:
         return ok("export", f"{how}: it would be set.")
     return red(
@@ -228,6 +278,17 @@ def _export(client: ChannelAdvisor, scopes: frozenset[str] | None, lacking: Coll
     )  # fmt: skip
 
 
+def _closed(probe: Probe, credentials: Mapping[str, str], path: str) -> str:
+    """How the address of the mark refuses whoever only reads it; "" where it does not. Scopes may be there, and a
+    gateway or a right of the account stand before it all the same."""
+    try:
+        answer = probe.get(path, credentials)
+    except Unanswered:
+        return ""
+    denied = answer.status in (401, 403) or DENIED_WORDS in answer.content[:500]
+    return f"{path} is refused ({answer.status}) although the scopes are there" if denied else ""
+
+
 def _sites(client: ChannelAdvisor, lists: Lists, readable: Collection[str]) -> Check:
     """Sites that sell in the account and that sites.yaml does not name. Those of the newest orders; the list of sites
     counts where it is the account's own, and not of all that there are."""
@@ -235,6 +296,11 @@ def _sites(client: ChannelAdvisor, lists: Lists, readable: Collection[str]) -> C
     paths = [path for path in ("orders", *(["sites"] if own else [])) if path in readable]
     rows = [row for path in paths for row in lists.rows_as_received(path)]
     sites = {row["SiteID"]: str(row.get("SiteName") or "") for row in rows if isinstance(row.get("SiteID"), int)}
+    if "orders" in paths and "orders" not in lists.errors:
+        try:
+            sites |= client.newest_sites(NEWEST)
+        except CrossdockError:
+            pass  # the first rows have to do
     if not sites:
         return skipped("sites", "No order and no site has come; which ones sell cannot be told.")
     unknown = sorted(set(sites) - set(rule_settings.load().sites))

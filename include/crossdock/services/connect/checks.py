@@ -12,7 +12,8 @@ from typing import Literal
 State = Literal["ok", "red", "skipped"]
 SCOPE_MISSING = "Not tried: its scope is missing."
 TITLES = {
-    "settings": "Settings", "name": "Address", "proxy": "Proxy", "tls": "Encryption", "clock": "Clock",
+    "settings": "Settings", "name": "Address", "proxy": "Proxy", "connection": "Connection", "tls": "Encryption",
+    "clock": "Clock",
     "credentials": "Credentials", "refresh_token": "Refresh token", "api": "API", "scopes": "Scopes",
     "profiles": "Profile", "limits": "Limits", "resources": "Lists", "export": "Right to export", "sites": "Sites",
     "company": "Company", "accounts": "Accounts", "locations": "Warehouses", "customers": "Customers",
@@ -50,6 +51,7 @@ class Found:
     api: str = ""
     profiles: list[Profile] = field(default_factory=list)
     scopes: frozenset[str] | None = None  # None: the system does not tell them
+    refresh_token: str = field(default="", repr=False)  # one that came in the place of the connection's, which is dead
 
 
 def title_of(name: str) -> str:

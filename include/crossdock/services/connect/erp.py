@@ -9,76 +9,112 @@ from collections import defaultdict
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 
 from crossdock import flows, settings
-from crossdock.errors import AuthError, CrossdockError, RecordRejected
+from crossdock.errors import CrossdockError, RecordRejected
 from crossdock.mapping import contracts
 from crossdock.rules import accounts
 from crossdock.rules import settings as rule_settings
 from crossdock.safe import safe
 from crossdock.services.connect.checks import SCOPE_MISSING, Check, Found, not_tried, ok, red, skipped
-from crossdock.services.connect.lists import Lists, rate, read_by_flows, resources
-from crossdock.services.connect.way import token, way
-from crossdock.systems.channel_advisor import Abilities
+from crossdock.services.connect.lists import DENIED, Lists, rate, read_by_flows, resources
+from crossdock.services.connect.way import clock, token, way
+from crossdock.systems.channel_advisor import Abilities, ChannelAdvisor
 from crossdock.systems.connections import Connection
+from crossdock.systems.failures import NAMES
 from crossdock.systems.limits import Limits
 from crossdock.systems.probe import Probe
 from crossdock.systems.tims import Tims, adaptation, client_of
 from crossdock.systems.tims.adapted import headers_of
 
 STEPS = ("credentials", "scopes", "resources", "limits", "company", "accounts", "locations", "customers")
-ACCOUNTS, QUANTITIES, CUSTOMERS = "gl/accounts", "inventory/quantities", "customers"
+ACCOUNTS, QUANTITIES, CUSTOMERS, COMPANY = "gl/accounts", "inventory/quantities", "customers", "company"
+LOGIN_TRIES = 3  # documents that are asked for until one tells whether the login is right
 
 
 def check(probe: Probe, limits: Limits, found: Found) -> Iterator[Check]:
     """Tries everything that the flows need of the installation."""
     connection = probe.connection
     if not (yield from way(probe)):
-        yield from not_tried(STEPS, "there is no way to it")
+        yield from not_tried(("clock", *STEPS), "there is no way to it")
         return
     adapted = adaptation.load()
     with client_of(connection, limits=limits) as client:
-        credentials = yield from _login(probe, client, adapted, found)
+        wanted = read_by_flows("tims", Abilities())
+        credentials = yield from _login(probe, client, adapted, wanted, found)
         if not credentials:
+            yield clock(probe)
             yield from not_tried(STEPS[1:], "nobody is let in")
             return
-        wanted = read_by_flows("tims", Abilities())
-        scopes = found.scopes if adapted.is_contract else None  # another installation names them as it likes
-        lacking = yield from _scopes(connection, wanted, scopes)
-        readable = {path for path in wanted if not _read_scopes(path) & lacking}
         lists = Lists(client, probe, credentials)
+        scopes = found.scopes if adapted.is_contract else None  # another installation names them as it likes
+        if scopes is None:
+            lacking = yield from _denied(lists, wanted)
+            readable = set(wanted) - lacking
+        else:
+            lacking = yield from _scopes(connection, wanted, scopes)
+            readable = {path for path in wanted if not _read_scopes(path) & lacking}
         yield from resources(lists, wanted, readable)
         yield rate(lists, limits)
-        yield _company(client)
+        lists.bare_answer(f"GET {client.address(CUSTOMERS)}")  # for its Date: the API's need not be that of the host
+        yield clock(probe, lists.clocks)
+        yield _company(lists, readable)
         yield _accounts(lists, readable)
-        yield _locations(client, readable)
-        yield _customers(client, readable)
+        yield _locations(lists, readable)
+        yield _customers(lists, readable)
 
 
 def _login(
-    probe: Probe, client: Tims, adapted: adaptation.Adaptation, found: Found
+    probe: Probe, client: Tims, adapted: adaptation.Adaptation, wanted: Collection[str], found: Found
 ) -> Generator[Check, None, dict[str, str]]:
     """Logs in as tims.yaml says. Gives the headers that carry the login; none where it is refused."""
     connection, login = probe.connection, adapted.login
     if login.kind == "client_credentials":
         return (yield from token(probe, {"grant_type": "client_credentials"}, found, login.token_path))
-    try:
-        client.company()
-    except AuthError as error:
+    headers, refused = headers_of(connection, login), ""
+    lists = Lists(client, probe, headers)
+    for path in (COMPANY, *sorted(set(wanted) - {COMPANY}))[:LOGIN_TRIES]:
+        lists.rows(path)
+        error = lists.errors.get(path)
+        if error is None:
+            yield ok("credentials", f"{safe(connection.login)} is let in.")
+            return headers
+        refused = error.failure if error.failure in ("invalid_client", *DENIED) else refused
         if error.failure == "invalid_client":
-            key = login.kind == "api_key"
-            yield red(
-                "credentials",
-                f"The {'key' if key else f'login {safe(connection.login)} or its password'} is wrong (401).",
-                "Nothing can be read.",
-                "Have the administrator of TIMS look it up or make a new one; mind spaces at the ends."
-                + (f" It is sent as {login.header}: compare that name, too." if key else ""),
-                f"{'password' if key else 'login and password'} of {connection.variable}",
-            )
-            return {}
-    except CrossdockError:
-        yield skipped("credentials", "TIMS did not answer the question for its company; see below.")
-        return headers_of(connection, login)
-    yield ok("credentials", f"{safe(connection.login)} is let in.")
-    return headers_of(connection, login)
+            break
+    if not refused:
+        yield skipped("credentials", "TIMS gave no answer by which it could be told; see below.")
+        return headers
+    key = login.kind == "api_key"
+    status = "401" if refused == "invalid_client" else refused
+    yield red(
+        "credentials",
+        f"The {'key' if key else f'login {safe(connection.login)} or its password'} is wrong ({status}).",
+        "Nothing can be read." + (" Or it is right, and has no right to read anything." if status == "403" else ""),
+        "Have the administrator of TIMS look it up or make a new one; mind spaces at the ends."
+        + (f" It is sent as {login.header}: compare that name, too." if key else ""),
+        f"{'password' if key else 'login and password'} of {connection.variable}",
+    )
+    return {}
+
+
+def _denied(lists: Lists, wanted: Mapping[str, Sequence[str]]) -> Generator[Check, None, set[str]]:
+    """The lists that the login may not read, where TIMS does not tell the scopes of a token. Gives them."""
+    system, login = NAMES["tims"], safe(lists.client.connection.login)
+    denied = {path for path in sorted(wanted) if lists.denied(path)}
+    if not denied:
+        yield skipped("scopes", "TIMS does not tell the scopes of a token: each list is tried by itself.")
+        return set()
+    blocked = sorted({flow for path in denied for flow in wanted[path]})
+    whole = len(denied) == len(wanted)
+    scopes = sorted({scope for path in denied for scope in _read_scopes(path)})
+    yield red(
+        "scopes", f"The login {login} may not read {'anything' if whole else ', '.join(sorted(denied))} "
+        f"({lists.errors[min(denied)].failure}).",
+        f"These flows cannot work: {', '.join(blocked)}.",
+        f"Have the administrator of TIMS give the client the right to read them, and to write what the flows write "
+        f"(in the contract's words: {', '.join(scopes)}). It needs no new secret.",
+        f"the client {login} in {system}",
+    )  # fmt: skip
+    return denied
 
 
 def _read_scopes(path: str) -> set[str]:
@@ -123,19 +159,26 @@ def _scopes(
     return lacking
 
 
-def _company(client: Tims) -> Check:
-    try:
-        company = client.company()
-    except CrossdockError as error:
-        return red("company", error.message, "Currency and days of the books are not known.", error.do)
+def _unread(lists: Lists, name: str, path: str, readable: Collection[str]) -> Check | None:
+    """Why a check cannot be made of a list; None where it can."""
+    if path not in readable:
+        return skipped(name, SCOPE_MISSING)
+    lists.rows(path)
+    return skipped(name, f"Not tried: the list {path} cannot be read.") if path in lists.errors else None
+
+
+def _company(lists: Lists, readable: Collection[str]) -> Check:
+    if unread := _unread(lists, "company", COMPANY, readable):
+        return unread
+    company = next(iter(lists.rows(COMPANY)), {})
     name, zone, currency = (safe(company.get(key) or "?") for key in ("CompanyName", "TimeZone", "BaseCurrency"))
     return ok("company", f"{name}; books in {currency}, days by {zone}.")
 
 
 def _accounts(lists: Lists, readable: Collection[str]) -> Check:
     """The codes of accounts.yaml, of which posting.yaml speaks, in TIMS's chart."""
-    if ACCOUNTS not in readable:
-        return skipped("accounts", SCOPE_MISSING)
+    if unread := _unread(lists, "accounts", ACCOUNTS, readable):
+        return unread
     try:
         chart = {str(row.get("AccountCode")): bool(row.get("Blocked")) for row in lists.every_row(ACCOUNTS)}
     except CrossdockError as error:
@@ -154,10 +197,10 @@ def _accounts(lists: Lists, readable: Collection[str]) -> Check:
     )  # fmt: skip
 
 
-def _locations(client: Tims, readable: Collection[str]) -> Check:
+def _locations(lists: Lists, readable: Collection[str]) -> Check:
     """The warehouses that sites.yaml names: each must hold or expect something."""
-    if QUANTITIES not in readable:
-        return skipped("locations", SCOPE_MISSING)
+    if unread := _unread(lists, "locations", QUANTITIES, readable):
+        return unread
     given = rule_settings.load()
     names = {
         name
@@ -165,7 +208,7 @@ def _locations(client: Tims, readable: Collection[str]) -> Check:
         for name in (site.location, site.marketplace_location, site.returns_location)
     }
     try:
-        unknown = [name for name in sorted(names) if not _holds(client, name)]
+        unknown = [name for name in sorted(names) if not _holds(lists.client, name)]
     except CrossdockError as error:
         return red("locations", error.message, "Which warehouses exist is not known.", error.do)
     if not unknown:
@@ -178,19 +221,19 @@ def _locations(client: Tims, readable: Collection[str]) -> Check:
     )  # fmt: skip
 
 
-def _holds(client: Tims, location: str) -> bool:
+def _holds(client: Tims | ChannelAdvisor, location: str) -> bool:
     first = next(client.pages(QUANTITIES, limit=1, LocationID=location), None)
     return bool(first and first.records)
 
 
-def _customers(client: Tims, readable: Collection[str]) -> Check:
+def _customers(lists: Lists, readable: Collection[str]) -> Check:
     """The guest accounts that sites.yaml names."""
-    if CUSTOMERS not in readable:
-        return skipped("customers", SCOPE_MISSING)
+    if unread := _unread(lists, "customers", CUSTOMERS, readable):
+        return unread
     names, unknown = sorted(rule_settings.load().guest_accounts), []
     for name in names:
         try:
-            client.record(CUSTOMERS, name)
+            lists.client.record(CUSTOMERS, name)
         except RecordRejected:
             unknown.append(safe(name))
         except CrossdockError as error:

@@ -28,14 +28,17 @@ BACK = (1, 7, 30, 365)  # days to go back for enough records; then from the begi
 PAGE = 100
 WHOLE = ("gl/accounts", "gl/periods", "distribution-centers")  # short lists, of which each row counts
 SPEAKING = ("unknown_status", "remitter_unknown")  # rules whose reasons name states and sites, never a person
+STATES = ("CheckoutStatus", "PaymentStatus", "ShippingStatus")
+STATELESS = (STATES[0], "unknown_status")  # field and rule of an order whose states no row fits
 _any = msgspec.json.Decoder()
 
 
 @dataclass(frozen=True)
 class Sample:
     """Records of a list. `error`: why it could not be read, as two sentences. Of a channel whose API is not the
-    contract's: `received`, what the records were made of, as `received_as` (contract and schema), and `unmade`, how
-    many could not be made a record, by field, rule and what to do, with the `reasons` of SPEAKING rules."""
+    contract's: `received`, what they were to be made of, as `received_as` (contract and schema), and `unmade`, how
+    many could not be made a record, by field, rule and what to do, with the `reasons` of SPEAKING rules, and the
+    `states` of orders that no row of a table fits."""
 
     resource: Resource
     records: tuple[Mapping[str, Any], ...]
@@ -44,6 +47,7 @@ class Sample:
     received_as: tuple[str, str] | None = None
     unmade: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     reasons: Mapping[tuple[str, str, str], Collection[str]] = field(default_factory=dict)
+    states: Mapping[tuple[str, ...], int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -97,17 +101,20 @@ def of_pages(client: ChannelAdvisor | Tims, resource: Resource, pages: Iterable[
     received: list[Mapping[str, Any]] = []
     unmade: Counter[tuple[str, str, str]] = Counter()
     reasons: dict[tuple[str, str, str], dict[str, None]] = defaultdict(dict)
+    states: Counter[tuple[str, ...]] = Counter()
     for page in pages:
         records += [row for row in map(_any.decode, page.records) if isinstance(row, dict)]
-        received += map(_any.decode, page.received or ())
+        received += map(_any.decode, [*(page.received or ()), *(one.received for one in page.unmade)])
         unmade.update((one.field, one.rule, one.do) for one in page.unmade)
         for one in page.unmade:
             if one.rule in SPEAKING:
                 reasons[one.field, one.rule, one.do][one.message] = None
+            if (one.field, one.rule) == STATELESS:
+                states[tuple(str(_any.decode(one.received).get(name) or "") for name in STATES)] += 1
         if count is not None and len(records) + unmade.total() >= count:
             break
     schema = None if isinstance(client, Tims) else client.received_as(resource.path)
     return Sample(
         resource, tuple(records[:count]), received=tuple(received[:count]) if schema else (), received_as=schema,
-        unmade=unmade, reasons=reasons,
+        unmade=unmade, reasons=reasons, states=states,
     )  # fmt: skip

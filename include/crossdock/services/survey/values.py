@@ -12,24 +12,26 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+from rapidfuzz import process, utils
 
 from crossdock import config
 from crossdock.config import BESIDE
 from crossdock.errors import ConfigError, CrossdockError
-from crossdock.mapping import language, lookups
+from crossdock.mapping import contracts, language, lookups
 from crossdock.mapping.suggest import neighbours
-from crossdock.mapping.table import OF_HEAD, Table
+from crossdock.mapping.table import OF_HEAD, FieldMap, Table
 from crossdock.rules import accounts, items, offer_settings, shipping
 from crossdock.rules import settings as rule_settings
 from crossdock.rules.addresses import AddressBooks
 from crossdock.rules.price_settings import ExchangeRate
+from crossdock.rules.v1_orders import STATUSES
 from crossdock.safe import safe
-from crossdock.services.personal import is_plain
+from crossdock.services.personal import is_country, is_plain
 from crossdock.services.suggestions import lookup_tables
 from crossdock.services.survey.findings import Finding, Proposal
 from crossdock.services.survey.records import Sample
 from crossdock.settings import config_dir
-from crossdock.systems.tims import Tims
+from crossdock.systems.tims import Tims, adaptation, contract
 
 Samples = Mapping[str, Sample]
 SURE = 0.85  # how like a known value must be for its row to be meant probably
@@ -41,6 +43,7 @@ ORDERS, CENTERS, QUANTITIES = (
 )
 SHIPMENTS, COMPANY, ACCOUNTS = "tims.shipments", "tims.company", "tims.gl/accounts"
 # Lookups that a rule reads, so that no line of a mapping names them: their fields.
+OTHER_TEXT = ""  # in the place of a country
 BY_RULE = {"order_status": (ORDERS, "OrderStatus")}
 FILES = "include/config"
 
@@ -48,6 +51,8 @@ FILES = "include/config"
 def of(samples: Samples, tims: Tims | None) -> Iterator[Finding]:
     """What lookups and settings do not know. `tims`: who is asked for items; None where it cannot be reached."""
     yield from _lookups(samples)
+    yield from _statuses(samples)
+    yield from _codes(samples)
     yield from _carriers(samples)
     yield from _sites(samples)
     yield from _countries(samples)
@@ -71,12 +76,17 @@ def texts(record: Mapping[str, Any], path: str) -> Iterator[str]:
             yield {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
-def count(sample: Sample | None, path: str) -> Counter[str]:
+def counted(records: Iterable[Mapping[str, Any]], path: str) -> Counter[str]:
     """In how many records each value of a field comes."""
     found: Counter[str] = Counter()
-    for record in sample.records if sample else ():
+    for record in records:
         found.update(set(texts(record, path)))
     return found
+
+
+def count(sample: Sample | None, path: str) -> Counter[str]:
+    """In how many records of a sample each value of a field comes."""
+    return counted(sample.records if sample else (), path)
 
 
 # ---- lookups ---------------------------------------------------------------------------------------------------------
@@ -87,30 +97,42 @@ def _lookups(samples: Samples) -> Iterator[Finding]:
     for name, where in BY_RULE.items():
         if name in tables and where[0] in samples:
             yield from _missing(tables[name], where[0], where[1], count(samples[where[0]], where[1]))
-    by_source = {(one.resource.contract, one.resource.document): one for one in samples.values()}
     done = set()
-    for mapping in map(language.load, language.names()):
-        sample = by_source.get(mapping.source)
+    for name in language.all_names():
+        mapping = language.load(name)
+        sample = next((one for one in samples.values() if mapping.source in (_source(one), one.received_as)), None)
         if sample is None:
             continue
-        for lookup, path in _translated(mapping):
-            if lookup in tables and (lookup, path) not in done and is_plain([sample.document], path):
+        received = mapping.source == sample.received_as
+        document = contracts.document(*mapping.source)
+        records = sample.received if received else sample.records
+        for line, path in _translated(mapping):
+            lookup = (line.lookup or "").partition(".")[0]
+            if lookup in tables and (lookup, path) not in done and is_plain([document], path):
                 done.add((lookup, path))
-                yield from _missing(tables[lookup], sample.name, path, count(sample, path))
+                default = f"as {line.default}" if line.misses == "default" else ""
+                yield from _missing(tables[lookup], sample.name, path, counted(records, path), default)
 
 
-def _translated(mapping: Table) -> Iterator[tuple[str, str]]:
-    """(lookup, path) of the lines that translate a value as it comes."""
+def _source(sample: Sample) -> tuple[str, str]:
+    return sample.resource.contract, sample.resource.document
+
+
+def _translated(mapping: Table) -> Iterator[tuple[FieldMap, str]]:
+    """The lines that translate a value as it comes, and the path of each value."""
     inside = f"{mapping.children.source}." if mapping.children else ""
     for prefix, fields in (("", mapping.fields), (inside, mapping.children.fields if mapping.children else ())):
         for one in fields:
             if one.lookup and not one.rule and not one.convert:
                 for path in one.sources:
                     of_header = path.startswith(OF_HEAD)
-                    yield one.lookup.partition(".")[0], path.removeprefix(OF_HEAD) if of_header else f"{prefix}{path}"
+                    yield one, path.removeprefix(OF_HEAD) if of_header else f"{prefix}{path}"
 
 
-def _missing(table: lookups.Lookup, list_: str, field: str, values: Mapping[str, int]) -> Iterator[Finding]:
+def _missing(
+    table: lookups.Lookup, list_: str, field: str, values: Mapping[str, int], default: str = ""
+) -> Iterator[Finding]:
+    """`default`: how a value that the table does not know is taken; "" where it stops its record."""
     path = f"lookups/{table.name}.csv"
     for one in neighbours.missing(values, table, remarks=neighbours.REMARKS):
         nearest = one.nearest[0] if one.nearest else None
@@ -119,10 +141,49 @@ def _missing(table: lookups.Lookup, list_: str, field: str, values: Mapping[str,
         yield Finding(
             f"unknown_value:{table.name}:{one.value}", "open", list_, field, one.value, one.records,
             f"{table.name}.csv does not know {safe(one.value)!r}.{like}",
-            "Decide what it means and add the row; its records are dead letters until then.",
+            "Decide what it means and add the row; "
+            + (f"it is taken {default} until then." if default else "its records are dead letters until then."),
             f"{FILES}/{path}",
             Proposal(path, _row(cells), bool(nearest and nearest.likeness >= SURE)),
         )  # fmt: skip
+
+
+def _statuses(samples: Samples) -> Iterator[Finding]:
+    """Combinations of states of orders of the API v1 that no row of its table fits."""
+    sample = samples.get(ORDERS)
+    path = f"lookups/{STATUSES}.csv"
+    for states, records in sorted((sample.states if sample else Counter[tuple[str, ...]]()).items()):
+        words = " / ".join(states)
+        yield Finding(
+            f"unknown_states:{words}", "open", ORDERS, "CheckoutStatus", words, records,
+            f"{STATUSES}.csv has no row for the states {safe(words)} (checkout, payment, shipping).",
+            "Say what an order of these states is; its records are dead letters until then.",
+            f"{FILES}/{path}", Proposal(path, _row([*states, "*", "", ""])),
+        )  # fmt: skip
+
+
+def _codes(samples: Samples) -> Iterator[Finding]:
+    """Codes of an adapted TIMS that tims.yaml does not turn into one of the contract."""
+    for word, table in adaptation.load().codes.items():
+        valid = contract.codes(word)
+        for sample in samples.values():
+            if sample.resource.system != "tims":
+                continue
+            for path in sorted(each for each in sample.document.leaves if each.rpartition(".")[2] == word):
+                for value, records in sorted(count(sample, path).items()):
+                    if value in valid:
+                        continue
+                    here = {str(own): code for code, own in table.items()}
+                    nearest = process.extractOne(value, here, processor=utils.default_process, score_cutoff=60)
+                    like = f" Most like it: {safe(nearest[2])} ({nearest[0]})." if nearest else ""
+                    yield Finding(
+                        f"unknown_code:{word}:{value}", "open", sample.name, path, value, records,
+                        f"tims.yaml knows no code of {word} that is {safe(value)!r} here.{like}",
+                        f"Find out what it means there, and write it below `codes: {word}:` for one of the contract's "
+                        f"({', '.join(valid)}); a second word for one of them cannot be told from the first: have it "
+                        "changed there.",
+                        f"{FILES}/tims.yaml",
+                    )  # fmt: skip
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -192,7 +253,13 @@ def _countries(samples: Samples) -> Iterator[Finding]:
                 and not countries.several(country)
                 and countries.country(country, address.get("PostalCode")) is None
             ):
-                unknown[country] += 1
+                unknown[country if is_country(country) else OTHER_TEXT] += 1
+    if records := unknown.pop(OTHER_TEXT, 0):
+        yield Finding(
+            "no_country", "open", ORDERS, "ShippingAddress.Country", "", records,
+            "The country of an address is another text, which may be of the buyer and is not shown.",
+            "Look at these orders in the channel and correct them there; they are dead letters until then.",
+        )  # fmt: skip
     for country, records in sorted(unknown.items()):
         yield Finding(
             f"unknown_value:countries:{country}", "open", ORDERS, "ShippingAddress.Country", country, records,

@@ -19,6 +19,7 @@ from crossdock.systems.connections import Connection
 __all__ = [
     "DIALECTS",
     "LINES_IN_A_LIST",
+    "MARK_AT",
     "SERVED_AT",
     "V1",
     "Abilities",
@@ -35,8 +36,15 @@ __all__ = [
 
 # Each API, as `api` in a connection's extra names it, and its client.
 DIALECTS: dict[str, type[V1] | type[Facade]] = {"v1": V1, "v2": Facade}
-# Of each an address that answers with JSON where it is served, whatever the rights; the facade first, as it is asked.
-SERVED_AT: dict[str, tuple[str, dict[str, Any]]] = {"v2": ("/v2/sites", {"limit": 1}), "v1": ("/v1/Sites", {"$top": 1})}
+# Of each two addresses that answer where it is served, whatever the rights; the facade first, as it is asked.
+SERVED_AT: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
+    "v2": (("/v2/sites", {"limit": 1}), ("/v2/orders", {"limit": 1})),
+    "v1": (("/v1/Sites", {"$top": 1}), ("/v1/Orders", {"$top": 1})),
+}
+MARK_AT = {
+    "v2": "/v2/orders/0/exported",
+    "v1": "/v1/Orders(0)/Export",
+}  # the exported mark of an order that is not there
 _found: dict[str, str] = {}  # the API of each address that has been asked
 
 

@@ -7,7 +7,7 @@ Never: a computed nextLink or one to another origin; a refusal in the guise of a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from crossdock.keys import segment
 from crossdock.systems import failures, paging, scan, times
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
-from crossdock.systems.channel_advisor.protocol import Abilities, Item, Jobs, Reported, Written
+from crossdock.systems.channel_advisor.protocol import Abilities, Item, Jobs, Reported, Written, sites_of
 from crossdock.systems.connections import Connection
 from crossdock.systems.http import Answer, Http, Refused, TokenRefused, is_allowed
 from crossdock.systems.limits import Limits
@@ -31,6 +31,7 @@ SKUS_A_REQUEST = 100  # contract: of the filter `sku`
 ROWS = 100  # of a page
 DEEPEST = 500  # the deepest nesting that a parser can follow
 DENIED = b"Authorization has been denied"
+NEWEST_DAYS = (1, 7, 30, 0)  # to go back for enough orders; 0: from the beginning
 
 
 class Facade:
@@ -146,6 +147,22 @@ class Facade:
         return is_allowed(
             lambda: self._http.request("POST", "/v2/orders/0/exported", _document, repeatable=True, changes=False)
         )
+
+    def profiles_covered(self) -> dict[int, str]:
+        """None: its contract has no list of them."""
+        return {}
+
+    def newest_sites(self, most: int) -> dict[int, str]:
+        """See `protocol.ChannelAdvisor`."""
+        now, found = self.server_time(), dict[int, str]()
+        for days in NEWEST_DAYS:
+            count, found = 0, {}
+            for page in self.pages("orders", since=now - timedelta(days=days) if days else None):
+                found |= sites_of(page.records)
+                count += len(page.records)
+                if count >= most:
+                    return found
+        return found
 
     def update_order(self, order_id: str, changes: dict[str, Any]) -> bytes:
         """Sets the given fields of an order; gives the order as stored, as received (nothing, where the answer has no

@@ -8,7 +8,7 @@ Every document that a client gives or takes is one of the contract (include/cont
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -49,6 +49,7 @@ class Abilities:
     promotions: bool = True  # promotional prices with a start and an end
     mark_refunded: bool = True  # an approved return waits until somebody marks it as refunded
     own_sites: bool = True  # its list of sites is the account's, and not of all that there are
+    clock_is_date: bool = False  # the Date of its answers is the only clock that it shows
     undated: tuple[str, ...] = ()  # lists whose records change without a date: they take the filter `key`
     missing: tuple[tuple[str, str], ...] = ()
 
@@ -132,6 +133,12 @@ class ChannelAdvisor(Protocol):
         for. Ids of orders begin at 1, so that nothing is marked: whoever has the right gets 404, whoever lacks it 401
         or 403."""
 
+    def profiles_covered(self) -> dict[int, str]:
+        """The profiles that the authorisation covers, with their names; none where the API has no list of them."""
+
+    def newest_sites(self, most: int) -> dict[int, str]:
+        """The sites of the newest orders, about `most` of them: number and name."""
+
     def update_order(self, order_id: str, changes: dict[str, Any]) -> bytes:
         """Sets the given fields of an order; gives the order as stored (nothing, where the answer has no body).
         Idempotent: the values are absolute."""
@@ -162,3 +169,26 @@ class ChannelAdvisor(Protocol):
 
     def update_listing(self, listing_id: int, changes: dict[str, Any]) -> dict[str, Any]:
         """Sets the given fields of a listing (ListingUpdate); gives it as stored. Idempotent."""
+
+
+class Sold(msgspec.Struct):
+    """Where an order was sold."""
+
+    SiteID: int | None = None
+    SiteName: str | None = None
+
+
+_sold = msgspec.json.Decoder(Sold)
+
+
+def sites_of(orders: Iterable[msgspec.Raw | bytes]) -> dict[int, str]:
+    """Number and name of the sites of orders, as far as they can be read."""
+    found: dict[int, str] = {}
+    for order in orders:
+        try:
+            one = _sold.decode(order)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+        if one.SiteID is not None:
+            found[one.SiteID] = one.SiteName or ""
+    return found

@@ -129,8 +129,8 @@ class Adapted(Tims):
 
     def _listed(self, answer: Answer, *, lenient: bool) -> Split:
         lists = self.adaptation.lists
-        shell = dict(paging.decode(answer, _raw)) if not lenient else scan.members(answer.content)
         try:
+            shell = dict(paging.decode(answer, _raw)) if not lenient else scan.members(answer.content)
             found = _below(shell, lists.rows)
             rows = [msgspec.Raw(one) for one in scan.parts(found)] if lenient else _rows.decode(found)
             following = _any.decode(_below(shell, lists.next)) if lists.paging == "cursor" else None
@@ -151,6 +151,9 @@ class Adapted(Tims):
             return Row(msgspec.Raw(_encode(document)), bytes(raw), str(bytes(raw)), None)
         name = "|".join(str(document.get(one)) for one in (call.operation.key, "ModifiedAt", "RowVersion"))
         return Row(msgspec.Raw(_encode(self.translation.dated(document))), bytes(raw), name, modified)
+
+    def address(self, path: str) -> str:
+        return self._call("GET", path).path
 
     def record(self, resource: str, key: str) -> bytes:
         return self.document(f"{resource}/{segment(key)}")

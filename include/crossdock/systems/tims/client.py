@@ -148,6 +148,10 @@ class Tims:
 
         return paging.follow(fetch, self.connection, path, self.limits)
 
+    def address(self, path: str) -> str:
+        """Where a list or document of the contract is read here, below the base URL."""
+        return path_of(path)
+
     def record(self, resource: str, key: str) -> bytes:
         """The JSON of one record as received. RecordRejected(status=404) when there is none."""
         return self._http.request("GET", f"{path_of(resource)}/{segment(key)}", _whole_record)

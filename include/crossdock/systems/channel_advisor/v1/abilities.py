@@ -12,6 +12,7 @@ ABILITIES = Abilities(
     promotions=False,
     mark_refunded=False,
     own_sites=False,
+    clock_is_date=True,
     undated=("returns",),
     missing=(
         (

@@ -30,6 +30,7 @@ from crossdock.pool import Pool
 from crossdock.rules import settings as site_settings
 from crossdock.rules.v1_orders import Account
 from crossdock.rules.v1_profiles import Profiles, kept_of
+from crossdock.systems.channel_advisor.protocol import sites_of
 from crossdock.systems.channel_advisor.v1 import documents, export, odata, refunds
 from crossdock.systems.channel_advisor.v1.client import API, Client, decode
 from crossdock.systems.paging import Page, Single, Split, Unmade
@@ -209,6 +210,24 @@ class Reading(Client):
         return [decode(raw) for page in self.pages(resource, sku=list(skus)) for raw in page.records]
 
     # ---- the account
+
+    def profiles_covered(self) -> dict[int, str]:
+        """See `protocol.ChannelAdvisor`."""
+        rows = [one for one in self.rows("/Profiles") if isinstance(one, dict) and isinstance(one.get("ID"), int)]
+        return {one["ID"]: str(one.get("AccountName") or one.get("CompanyName") or "") for one in rows}
+
+    def newest_sites(self, most: int) -> dict[int, str]:
+        """See `protocol.ChannelAdvisor`."""
+        query = {"$select": "ID,SiteID,SiteName", "$orderby": "ID desc"}
+        where = {"$filter": self._of_profile(LISTS["orders"]) or None}
+        found: dict[int, str] = {}
+        count = 0
+        for page in odata.pages(self._http, f"{API}/Orders", query | where, self.connection, self.limits):
+            found |= sites_of(page.records)
+            count += len(page.records)
+            if count >= most:
+                break
+        return found
 
     def _account(self, one: List) -> Account:
         """What the rules need to know of the account for a list."""
