@@ -156,7 +156,7 @@ def account(request: pytest.FixtureRequest, servers: dict[str, Tampered], config
 
 
 @dataclass(frozen=True)
-class Said:
+class Report:
     """What the command has said."""
 
     code: int
@@ -169,10 +169,12 @@ class Said:
 
 
 @pytest.fixture
-def connect(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Said]:
+def connect(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Report]:
     """Runs `crossdock connect` on an account, and holds what holds for every fault."""
 
-    def run(account: Account, *words: str) -> Said:
+    def run(account: Account, *words: str) -> Report:
         monkeypatch.setenv("CROSSDOCK_RUN_DIR", str(tmp_path / "run"))
         monkeypatch.delenv("AIRFLOW_CONN_CROSSDOCK", raising=False)
         monkeypatch.setenv(account.variable, account.connection())
@@ -186,7 +188,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         assert "Traceback" not in wrong
         names = [one["name"] for one in report["checks"]]
         assert len(names) == len(set(names))
-        return Said(int(ended.value.code or 0), shown, {one["name"]: one for one in report["checks"]})
+        return Report(int(ended.value.code or 0), shown, {one["name"]: one for one in report["checks"]})
 
     return run
 
@@ -204,7 +206,7 @@ def sent(account: Account) -> set[str]:
 
 
 @pytest.mark.parametrize("account", EACH, indirect=True)
-def test_a_right_account_has_no_red_check(account: Account, connect: Callable[..., Said]) -> None:
+def test_a_right_account_has_no_red_check(account: Account, connect: Callable[..., Report]) -> None:
     account.url = f"{account.server.url}/"
     found = connect(account)
     assert {name: one["found"] for name, one in found.checks.items() if one["state"] == "red"} == {}
@@ -219,13 +221,13 @@ Plant = Callable[[Account], None]
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault as one server shows it. `red`: the only check that is red; `says`: what stands in its sentences."""
+    """One fault as one server shows it. `red`: the only check that is red; `words`: what stands in its sentences."""
 
     name: str
     flavours: tuple[str, ...]
     plant: Plant
     red: str | dict[str, str]
-    says: tuple[str, ...]
+    words: tuple[str, ...]
     asks_for_mark: bool = False
 
 
@@ -619,7 +621,7 @@ def _flavours(kind: str, number: int, fault: Fault) -> tuple[str, ...]:
     indirect=["account"],
 )
 def test_a_fault_is_the_one_red_check_and_says_what_to_do(
-    account: Account, fault: Fault, connect: Callable[..., Said]
+    account: Account, fault: Fault, connect: Callable[..., Report]
 ) -> None:
     fault.plant(account)
     found = connect(account)
@@ -628,7 +630,7 @@ def test_a_fault_is_the_one_red_check_and_says_what_to_do(
     assert set(sentences) == {expected}, sentences
     one = found.checks[expected]
     text = " ".join((one["found"], one["means"], one["do"], one["where"]))
-    for word in fault.says:
+    for word in fault.words:
         assert word in text
     assert all((one["means"], one["do"], one["where"]))
     assert "hidden" not in found.shown

@@ -163,8 +163,10 @@ def _print(one: Check) -> None:
 
 
 def _summary(results: Sequence[Check], kept: bool) -> str:
-    red = sum(one.state == "red" for one in results)
-    words = f"{red} of {len(results)} checks are red." if red else f"All {len(results)} checks are right."
+    states = [one.state for one in results]
+    red, skipped = states.count("red"), states.count("skipped")
+    words = f"{red} of {len(results)} checks are red." if red else f"All {len(results) - skipped} checks are right."
+    words += f" Not tried: {skipped}." if skipped else ""
     return words if kept else f"{words} The result is not kept: there is no database yet (`crossdock db migrate`)."
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -100,8 +101,8 @@ def _api(probe: Probe, credentials: Mapping[str, str], found: Found) -> Generato
         return ""
     heard: list[str] = []
     odd: list[Check] = []
-    asked = [named] if named else list(SERVED_AT)
-    there = {api: _serves(probe, credentials, api, heard, odd) for api in asked}
+    apis = [named] if named else list(SERVED_AT)
+    there = {api: _serves(probe, credentials, api, heard, odd) for api in apis}
     found.api = max(there, key=lambda api: there[api]) if any(there.values()) else ""
     others = [] if found.api or odd else [api for api in SERVED_AT if api not in there]
     other = next((api for api in others if _serves(probe, credentials, api, heard, odd) == SURE), "")
@@ -165,13 +166,13 @@ def _identity(probe: Probe, credentials: Mapping[str, str]) -> dict[str, Any]:
     return given | ({"profile": profiles} if profiles else {})
 
 
-def _covered(client: ChannelAdvisor, told: Collection[int]) -> dict[int, str]:
+def _covered(client: ChannelAdvisor, of_token: Collection[int]) -> dict[int, str]:
     """The profiles that the authorisation covers: those that its token tells, else those that the API lists."""
     try:
         listed = client.profiles_covered()
     except CrossdockError:
         listed = {}
-    return {number: listed.get(number, "") for number in told} or listed
+    return {number: listed.get(number, "") for number in of_token} or listed
 
 
 def _scopes(
@@ -297,10 +298,8 @@ def _sites(client: ChannelAdvisor, lists: Lists, readable: Collection[str]) -> C
     rows = [row for path in paths for row in lists.rows_as_received(path)]
     sites = {row["SiteID"]: str(row.get("SiteName") or "") for row in rows if isinstance(row.get("SiteID"), int)}
     if "orders" in paths and "orders" not in lists.errors:
-        try:
+        with suppress(CrossdockError):  # the first rows have to do
             sites |= client.newest_sites(NEWEST)
-        except CrossdockError:
-            pass  # the first rows have to do
     if not sites:
         return skipped("sites", "No order and no site has come; which ones sell cannot be told.")
     unknown = sorted(set(sites) - set(rule_settings.load().sites))

@@ -209,9 +209,9 @@ def clock(probe: Probe, shown: Sequence[float] = (), *, by_date: bool = False) -
             "Something on the way takes the header away: have the proxy or gateway leave it.",
             probe.connection.host,
         )  # fmt: skip
-    told = [*probe.clocks, *shown]
-    offs = [off for off in told if abs(off) < OWN_TIME] or ([] if probe.is_here else probe.clocks)
-    if told and not offs:
+    every = [*probe.clocks, *shown]
+    offs = [off for off in every if abs(off) < OWN_TIME] or ([] if probe.is_here else probe.clocks)
+    if every and not offs:
         return ok("clock", "It runs on this machine, and shows a time of its own, as test systems do.")
     if not offs:
         return skipped("clock", "Its answers tell no time.")
@@ -219,7 +219,7 @@ def clock(probe: Probe, shown: Sequence[float] = (), *, by_date: bool = False) -
     if abs(off) <= CLOCK_SECONDS:
         own = (
             " Some of its answers show a time of their own, as those of test systems do."
-            if len(offs) < len(told)
+            if len(offs) < len(every)
             else ""
         )
         return ok("clock", f"{abs(off):.0f} s apart.{own}")
@@ -314,7 +314,7 @@ def _no_token(connection: Connection, answer: Answer, code: str, has_refresh: bo
     )
     kind = code.lower()
     if answer.status == 404 or (kind not in _OAUTH and _API_PATH.search(connection.base_url)):
-        other = "" if has_refresh else ", or name its path (login, token_path) in include/config/tims.yaml"
+        other = "" if has_refresh else ", or say in include/config/tims.yaml how it logs in (login: kind, token_path)"
         return red(
             "credentials", f"There is no {path} at this address ({answer.status}).",
             "The host is not the API's, or its address has a path too many or too few.",
