@@ -74,7 +74,12 @@ def test_no_path_that_is_taken_leads_out_of_the_tree_or_to_what_comes_with_the_c
 
 def test_what_may_be_replaced_of_the_shipped_files():
     refused = {path for path in SHIPPED.files if tree.refused(path, SHIPPED.files)}
-    assert refused == {"console.yaml", "pools.json", *(path for path in SHIPPED.files if path.endswith(".sql"))}
+    assert refused == {
+        "console.yaml",
+        "pools.json",
+        "receiver.yaml",
+        *(path for path in SHIPPED.files if path.endswith(".sql")),
+    }
     for path in ("lookups/new.csv", "mappings/new.yaml", "checks/new.yaml"):
         assert tree.refused(path, SHIPPED.files) is None
     why = tree.refused("carier.csv", SHIPPED.files)

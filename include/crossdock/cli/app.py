@@ -29,6 +29,7 @@ from crossdock.cli import (
     mappings,
     new_flow,
     prices,
+    receive,
     reconcile,
     status,
     survey,
@@ -50,7 +51,7 @@ app = typer.Typer(
 )
 
 
-for topic in (connect, survey, sync, status, close, reconcile, go_live, new_flow):
+for topic in (connect, survey, sync, status, close, reconcile, go_live, receive, new_flow):
     app.add_typer(topic.app)
 for name, topic in {
     "dead-letters": dead_letters, "prices": prices, "db": database, "mapping": mappings, "customers": customers,

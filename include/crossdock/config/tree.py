@@ -23,6 +23,7 @@ MOST_BYTES = 16 * 2**20  # of one file that replaces another
 WITH_THE_CODE = {
     "console.yaml": "it says who may change the others",
     "pools.json": "Airflow takes it over when it is deployed",
+    "receiver.yaml": "it says who may write to us",
 }
 STATEMENTS = "controls/"
 MARK = "\ufeff".encode()  # of the byte order, which some editors put first

@@ -41,7 +41,8 @@ GROUPS = (
     ("Catalogue", ("catalog.yaml", "lookups/listing_categories.csv")),
     ("Money", ("posting.yaml", "accounts.yaml", "payouts.yaml", "tolerances.yaml", "lookups/settlement_kinds.csv",
                "lookups/payout_deposits.csv", "lookups/dispute_outcomes.csv")),
-    ("How flows run", ("flows.yaml", "intake.yaml", "systems.yaml", "tims.yaml", "console.yaml")),
+    ("How flows run", ("flows.yaml", "intake.yaml", "systems.yaml", "tims.yaml", "receiver.yaml",
+                        "console.yaml")),
 )  # fmt: skip
 OTHERS, CHECKS = "Others", "What must be true before something is sent"
 

@@ -12,6 +12,7 @@ from functools import partial
 from crossdock import config, flows, settings
 from crossdock.errors import ConfigError
 from crossdock.mapping import language, lookups
+from crossdock.receiver import sources as receiver
 from crossdock.rules import (
     accounts,
     catalogue,
@@ -72,6 +73,7 @@ def parts() -> dict[str, Callable[[], Iterable[config.Finding]]]:
         "intake.yaml": lambda: settings.read_intake().findings,
         "console.yaml": lambda: settings.read_console().findings,
         "systems.yaml": lambda: limits.read().findings,
+        receiver.FILE: _receiver,
         adaptation.FILE: lambda: adaptation.read().findings,
         "tolerances.yaml": lambda: tolerances.read().findings,
         "catalog.yaml": lambda: catalogue.read().findings,
@@ -94,6 +96,20 @@ def parts() -> dict[str, Callable[[], Iterable[config.Finding]]]:
 
 def _table(name: str, row: type, keys: int) -> Sequence[config.Finding]:
     return config.read_csv(settings.config_dir() / "lookups" / f"{name}.csv", row, keys=keys).findings
+
+
+def _receiver() -> Sequence[config.Finding]:
+    """The findings of receiver.yaml; an event for a flow that does not exist is one."""
+    file = receiver.read()
+    found = list(file.findings)
+    for name, source in (file.value.sources if file.value else {}).items():
+        for event, read_by in source.events.items():
+            place = ("sources", name, "events", event)
+            found += [
+                file.finding(place, f"there is no flow {flow!r}{config.did_you_mean(flow, flows.all_flows())}")
+                for flow in read_by if flow not in flows.all_flows()
+            ]  # fmt: skip
+    return found
 
 
 def _mapping(name: str) -> list[config.Finding]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crossdock import settings
+from crossdock.receiver import sources as receiver
 from crossdock.rules import accounts, catalogue, offer_settings, posting_table, price_settings, tax_rules, tolerances
 from crossdock.rules import settings as site_settings
 from crossdock.steps import suites
@@ -42,6 +43,7 @@ _FORMS: dict[str, tuple[Any, int]] = {
     sources.FILE: (sources.Payouts, 0),
     stock_files.FILE: (stock_files.Sources, 0),
     "systems.yaml": (limits.Systems, 0),
+    receiver.FILE: (receiver.Settings, 0),
     adaptation.FILE: (adaptation.Adaptation, 0),
     "tolerances.yaml": (tolerances.Tolerances, 0),
 }

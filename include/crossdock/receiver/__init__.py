@@ -1,0 +1,1 @@
+"""Takes the systems' events from outside: proves each delivery, writes it down, and only then answers."""
