@@ -20,10 +20,11 @@ from contract import shared_tables
 from contract.misbehaving import Reply, Request, Server, html, ok
 from contract.test_channel_advisor_v1_reads import NOW, ORDERS, ca, dated, documents, line, order, rows, server
 from contract.test_clients import FAST, connection
-from crossdock.errors import BadResponse, CrossdockError, RateLimited, RecordRejected
+from crossdock.errors import BadResponse, ConfigError, CrossdockError, RateLimited, RecordRejected
 from crossdock.pool import Pool
 from crossdock.systems.budget import Budget
 from crossdock.systems.channel_advisor import V1
+from crossdock.systems.channel_advisor.v1 import odata
 
 __all__ = ["ca", "server"]
 ADJUSTMENTS = "/v1/OrderItemAdjustments"
@@ -94,6 +95,17 @@ def test_a_link_to_another_server_gets_no_token(server: Server, ca: V1, kind: st
             with pytest.raises(BadResponse, match="another server"):
                 found(ca)
         assert other.requests == []
+    finally:
+        other.close()
+
+
+def test_a_request_to_another_server_is_not_sent(server: Server, ca: V1) -> None:
+    """Whoever asks for it: the address would get the login."""
+    other = Server()
+    try:
+        with pytest.raises(ConfigError, match="another server"):
+            ca._http.request("GET", f"{other.url}/v1/Orders", odata.entity)
+        assert (other.requests, server.requests) == ([], [])
     finally:
         other.close()
 

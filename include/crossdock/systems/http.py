@@ -179,6 +179,8 @@ class Http:
         for name, value in (headers or {}).items():
             if not (value.isascii() and value.isprintable()):
                 raise failures.make("request", self.connection, what, detail=f"its {name} is not printable ASCII")
+        if "://" in path and origin(path) != origin(self.connection.base_url):  # it would get the login
+            raise failures.make("request", self.connection, what, detail="its address is another server")
         url = with_query(path if "://" in path else self.connection.base_url + path, query)
         writing = method not in ("GET", "POST") or (method == "POST" if changes is None else changes)
         send = PreparedRequest(method, url, what, dict(headers or {}), body, changes=writing, cost=cost)
@@ -460,6 +462,16 @@ class Tokens:
         with self._lock:
             if self._token == token:
                 self._token = ""
+
+
+def origin(url: str) -> tuple[str, str, int | None, bool]:
+    """Scheme, host, port, and whether somebody else's login is in it."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return ("", "", None, True)
+    return (parts.scheme, (parts.hostname or "").lower(), port, "@" in parts.netloc)
 
 
 def basic(connection: Connection) -> dict[str, str]:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -21,7 +20,7 @@ from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
 from crossdock.systems.channel_advisor.protocol import Abilities, Item, Jobs, Reported, Written, sites_of
 from crossdock.systems.connections import Connection
-from crossdock.systems.http import Answer, Http, Refused, TokenRefused, is_allowed
+from crossdock.systems.http import Answer, Http, Refused, TokenRefused, is_allowed, origin
 from crossdock.systems.limits import Limits
 from crossdock.systems.limits import of as limits_of
 from crossdock.systems.paging import Page, Single, Split
@@ -103,7 +102,7 @@ class Facade:
             read = paging.patient(_page, self.limits.tries)
             if link is None:
                 return self._http.request("GET", path, read, query=query | filters)
-            if _origin(link) != _origin(self.connection.base_url):
+            if origin(link) != origin(self.connection.base_url):
                 raise paging.endless_list(self.connection, path, "nextLink leads to another server")
             return self._http.request("GET", link, read)
 
@@ -365,13 +364,3 @@ def _refusals(errors: Any) -> list[Refusal]:
         for one in (errors if isinstance(errors, list) else ())
         if isinstance(one, dict)
     ]
-
-
-def _origin(url: str) -> tuple[str, str, int | None, bool]:
-    """Scheme, host, port, and whether somebody else's login is in it."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
-        return ("", "", None, True)
-    return (parts.scheme, (parts.hostname or "").lower(), port, "@" in parts.netloc)

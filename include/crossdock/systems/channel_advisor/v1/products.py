@@ -166,7 +166,8 @@ class Products(Reading):
             body["ProfileID"] = profile
         try:
             try:
-                number = self.post("/Products", body)["ID"]
+                made = self.post("/Products", body)
+                number = made["ID"] if made else self._id_of(sent["SKU"])
             except OutcomeUnknown as lost:
                 existing = self._ask_ids([sent["SKU"]])
                 if not existing:
