@@ -270,7 +270,7 @@ def line_units(frames: Frames, context: object) -> Columns:
         rule="unknown_status",
         value=changes["RequestStatus"].fillna("(missing)").astype("str").to_numpy()[unclear],
         message="lookups/channel_advisor_v1_adjustments.csv does not know {value}, the state of a cancellation.",
-        do="Find out whether its units are cancelled and add a row to it; then read the order again by its key.",
+        do="Find out whether its units are cancelled and add a row to it; then replay this, which reads the order anew.",
     )
     over = (header["ShippingStatus"] == "Canceled").to_numpy(dtype=bool)  # as a whole, whatever its parts say
     uncounted = np.flatnonzero(gone & changes["Quantity"].isna().to_numpy(dtype=bool) & ~over[changes[ROW].to_numpy()])
@@ -283,8 +283,8 @@ def line_units(frames: Frames, context: object) -> Columns:
                 rule="missing_units",
                 value=changes["ID"].astype("str").to_numpy()[uncounted],
                 message="Nobody says how many units cancellation {value} takes off its line.",
-                do="Find out how many at Channel Advisor, and cancel them there with their number; then read the order "
-                "again by its key.",
+                do="Find out how many at Channel Advisor, and cancel them there with their number; then replay this, "
+                "which reads the order again.",
             ),
             problems.make(
                 parcels[ROW].to_numpy()[strange],
@@ -292,7 +292,7 @@ def line_units(frames: Frames, context: object) -> Columns:
                 rule="unknown_status",
                 value=parcels["DeliveryStatus"].fillna("(missing)").astype("str").to_numpy()[strange],
                 message="A fulfillment with a date of shipping is {value}: whether its units have left is not known.",
-                do="Set it to Complete or Canceled at Channel Advisor; then read the order again by its key.",
+                do="Set it to Complete or Canceled at Channel Advisor; then replay this, which reads the order again.",
             ),
         ]
     )
@@ -357,7 +357,7 @@ def order_status(frames: Frames, context: object) -> Columns:
         rule="unknown_status",
         value=values,
         message="No row of lookups/channel_advisor_v1_status.csv fits the statuses {value}.",
-        do="Find out what they mean and add a row to the table; then read the order again by its key.",
+        do="Find out what they mean and add a row to the table; then replay this, which reads the order again.",
     )
     taken = text_column(shipping.array.take(codes))
     taken = taken.where(taken.notna(), given[2])
@@ -527,7 +527,7 @@ def tax_remitter(frames: Frames, context: Account) -> Columns:
             rule="remitter_unknown",
             value=[str(site) for site in whole(header["SiteID"])[at]],
             message="Nobody has said who pays the tax of site {value} on, the seller or the marketplace.",
-            do="Set tax_remitted_by of the site in include/config/sites.yaml; then read the order again by its key.",
+            do="Set tax_remitted_by of the site in include/config/sites.yaml; then replay this: the order is read anew.",
         ),
     )
 

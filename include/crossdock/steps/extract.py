@@ -9,6 +9,7 @@ serves other readers after a record that it refuses, for each reader has dead le
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -34,6 +35,7 @@ from crossdock.systems import limits, writes
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 DAY = timedelta(days=1)  # a bookmark older than this is ignored when a window is read again
 AHEAD = "read ahead"  # the run id of batches that another flow has read
@@ -174,7 +176,12 @@ def _read_and_take_over(
     """Reads the flow's own source. Returns the batches left by an earlier try of this run and by dead runs."""
     with database.lock(runtime.engine, f"extract:{flow.source.name}"):
         if reading.kind == "replay":
-            _replay(runtime, reading, keys)
+            with runtime.engine.begin() as connection:
+                unread = dead_letters.refused_as_received(connection, flow.name, keys)
+            _replay(runtime, reading, [key for key in keys if key not in unread])
+            if unread:  # nothing of these is stored: they are read again, as they are now
+                by_key = replace(reading, kind="key", reprocess=True, current=None, read=0, already_stored=0, dead=0)
+                _read(runtime, by_key, flow=flow, keys=unread, gone_ok=True)
         else:
             _read(runtime, reading, flow=flow, keys=keys)
             _put_back(runtime, flow, reading)
@@ -227,7 +234,14 @@ def _validate_config(flow: Flow) -> None:
         flow.validate_config()
 
 
-def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys: Sequence[str] = ()) -> list[str]:
+def _read(
+    runtime: Runtime,
+    reading: _Reading,
+    *,
+    flow: Flow | None = None,
+    keys: Sequence[str] = (),
+    gone_ok: bool = False,
+) -> list[str]:
     """Stores the pages, each chunk in a transaction of its own with its bookmark; then takes what waits in the queue;
     moves the watermarks last. Reading and writing overlap on two threads. Returns the other readers that it served.
 
@@ -236,7 +250,8 @@ def _read(runtime: Runtime, reading: _Reading, *, flow: Flow | None = None, keys
     started = time.monotonic()
     resource = reading.resource
     reading.since = None if keys or reading.was_read else _since(runtime, reading)
-    received = _by_key(runtime, resource, keys) if keys else _pages(runtime, reading, reading.since, flow)
+    named = _by_key(runtime, resource, keys, gone_ok) if keys else None
+    received = named or _pages(runtime, reading, reading.since, flow)
     with runtime.engine.connect() as connection:
         with connection.begin():
             reading.others = _others(connection, reading)
@@ -397,13 +412,17 @@ def _set_back(runtime: Runtime, reading: _Reading, since: datetime | None, serve
     return server_time - gone - max(reading.resource.overlap, settings.intake().clock)
 
 
-def _by_key(runtime: Runtime, resource: Resource, keys: Sequence[str]) -> Iterator[records.Item]:
+def _by_key(runtime: Runtime, resource: Resource, keys: Sequence[str], gone_ok: bool) -> Iterator[records.Item]:
+    """Reads records by their keys. ConfigError for one that is not there; with `gone_ok` it is left out."""
     for key in keys:
         try:
             yield records.read_one(runtime, resource, key)
         except RecordRejected as error:
             if error.status != 404:
                 raise
+            if gone_ok:
+                log.warning("%s has no record %s in %s any more.", resource.system, key, resource.path)
+                continue
             raise ConfigError(
                 f"{resource.system} has no record {key} in {resource.path}.", do="Check the id; nothing was changed."
             ) from error

@@ -244,6 +244,20 @@ def edited(connection: sa.Connection, flow: str, keys: Sequence[str]) -> dict[st
     return {key: (payload, version) for key, payload, version in rows}
 
 
+def refused_as_received(connection: sa.Connection, flow: str, keys: Sequence[str]) -> list[str]:
+    """Those of `keys` whose open dead letter is of a record that could not be taken as it came, and that nobody has
+    edited: nothing of it is stored that could be worked again."""
+    rows = connection.scalars(
+        sa.select(table.c.key).where(
+            table.c.flow == flow,
+            table.c.state == "open",
+            table.c.step == "extract",
+            table.c.key == sa.any_(sa.bindparam("keys", list(keys), type_=sa.ARRAY(sa.Text))),
+        )
+    )
+    return sorted(set(rows))
+
+
 def dead_row(connection: sa.Connection, stage: sa.Table, key: str, batch_id: int, version: Any) -> None:
     """A stage row for a record that never became a document, so that the batch's counts add up."""
     values = {"key": key, "batch_id": batch_id, "version": version, "state": "dead"}

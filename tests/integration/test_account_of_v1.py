@@ -1,4 +1,5 @@
-"""One authorisation over several profiles of the API v1: orders of all that are chosen, and a product in each.
+"""An account of the API v1 whose authorisation covers several profiles: orders of all that are chosen, and a product in
+each; what was received is kept and shown; what could not be taken is read again.
 
 The same SKU stands in two profiles that sell in one currency, and in a third one that sells in another: that one's
 orders are taken, its products are left alone.
@@ -131,6 +132,30 @@ def test_what_an_order_was_made_of_is_kept_and_shown_also_of_one_that_is_read_by
     assert (values["ID"], values["Items[0].Sku"], values["Currency"]) == (key, OTHER, "GBP")
     assert (values["ShippingAddressLine1"], values["BuyerUserId"]) == (personal.MASK, personal.MASK)
     assert {part.path: part.value for part in whole.received}["ShippingAddressLine1"] == "12 Elm Street"
+
+
+def test_an_order_that_no_table_fitted_is_read_again_by_the_replay_of_its_letter(
+    shop: Environment, config: Path
+) -> None:
+    path = config / "lookups" / "channel_advisor_v1_status.csv"
+    whole = path.read_text()
+    row = "Completed|CompletedAndVisited|CompletedOffline,*,Unshipped,*,New,Unshipped\n"
+    assert row in whole
+    path.write_text(whole.replace(row, ""))
+    try:
+        keys = [place(shop, line(OTHER)) for _ in range(2)]
+        forward(shop, shop.now + timedelta(minutes=5))
+        shop.sync()
+        (reason,) = shop.letters()[keys[0]].reasons
+        assert reason["rule"] == "unknown_status"
+        assert "channel_advisor_v1_status.csv" in reason["says"]
+        shop.sync(kind="replay", keys=keys)  # nobody has mended the table yet
+        assert set(keys) <= set(shop.letters())
+    finally:
+        path.write_text(whole)
+    shop.sync(kind="replay", keys=keys)
+    assert not set(keys) & set(shop.letters())
+    assert [sales_order(shop, key)["LineItems"][0]["Quantity"] for key in keys] == [1, 1]
 
 
 def test_a_job_is_kept_for_all_processes_until_its_result_is_read(shop: Environment) -> None:
