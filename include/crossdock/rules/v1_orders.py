@@ -270,7 +270,7 @@ def line_units(frames: Frames, context: object) -> Columns:
         rule="unknown_status",
         value=changes["RequestStatus"].fillna("(missing)").astype("str").to_numpy()[unclear],
         message="lookups/channel_advisor_v1_adjustments.csv does not know {value}, the state of a cancellation.",
-        do="Find out whether its units are cancelled and add a row to it; then replay this, which reads the order anew.",
+        do="Find out whether its units are cancelled and add a row to it; then replay this: the order is read anew.",
     )
     over = (header["ShippingStatus"] == "Canceled").to_numpy(dtype=bool)  # as a whole, whatever its parts say
     uncounted = np.flatnonzero(gone & changes["Quantity"].isna().to_numpy(dtype=bool) & ~over[changes[ROW].to_numpy()])
@@ -527,7 +527,7 @@ def tax_remitter(frames: Frames, context: Account) -> Columns:
             rule="remitter_unknown",
             value=[str(site) for site in whole(header["SiteID"])[at]],
             message="Nobody has said who pays the tax of site {value} on, the seller or the marketplace.",
-            do="Set tax_remitted_by of the site in include/config/sites.yaml; then replay this: the order is read anew.",
+            do="Say it by tax_remitted_by in include/config/sites.yaml; then replay this: the order is read anew.",
         ),
     )
 
