@@ -389,6 +389,13 @@ SCOPES = (
     ),
     Fault("told by the token of TIMS", ("tims",), reader, "scopes",
           ("lacks the scope", "gl.read", "administrator of TIMS", "the client crossdock-reader")),
+    *(
+        Fault(f"told, and refused all the same, {name}", BOTH, refused(inventory, reply), "scopes",
+              (*LACKS[:1], "although it names it", *LACKS[1:]))
+        for name, reply in {"403": ok(DENIED, 403), "200 and a refusal": ok(DENIED)}.items()
+    ),
+    Fault("told by TIMS, and refused all the same", ("tims",),
+          refused(of_list("gl/accounts"), ok({"code": "FORBIDDEN"}, 403)), "scopes", FEW),
     Fault("not told by TIMS", ("tims",), both(silent, refused(of_list("gl/accounts"), ok({"code": "FORBIDDEN"}, 403))),
           "scopes", FEW),
     Fault("not told by the older TIMS", ("legacy",), refused(of_list("gl/accounts"), ok({"error": {"no": 1}}, 403)),
@@ -552,7 +559,10 @@ EXPORT = (
                             "200 and a refusal in plain text": Reply(
                                 200, b"Authorization has been denied for this request.", kind="text/plain")}.items()
     ),
-    Fault("closed although the scopes are there", BOTH, answers(Reply(403), of_list("mark")), "export", NO_MARK),
+    *(
+        Fault(f"closed although the scopes are there, {name}", BOTH, answers(reply, of_list("mark")), "export", NO_MARK)
+        for name, reply in {"403": Reply(403), "200 and an error": ok({"error": {"message": "No."}})}.items()
+    ),
 )  # fmt: skip
 TO = {"Location": "https://sso.example/login?ticket=hidden"}
 GARBLED = {"Content-Encoding": "gzip"}

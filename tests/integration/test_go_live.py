@@ -116,6 +116,17 @@ def test_a_red_check_of_a_system_concerns_all_its_flows_and_the_first_is_named(c
     assert gate(found, "connect", "payouts").state is State.GREEN  # reads files alone
 
 
+def test_a_list_that_was_not_tried_is_red_for_the_flows_that_read_it(connection: sa.Connection) -> None:
+    right(connection)
+    not_tried = check("resource:returns", "skipped")
+    gates.keep(connection, gates.CONNECT, "channel_advisor", "ada", [check("scopes", "skipped"), not_tried])
+    found = page(connection)
+    assert gate(found, "connect", "returns").state is State.RED
+    assert gate(found, "connect").state is State.GREEN
+    gates.keep(connection, gates.CONNECT, "channel_advisor", "ada", [not_tried, check("clock")])
+    assert gate(page(connection), "connect", "returns").sentence.startswith("Channel Advisor: Clock:")
+
+
 def test_a_check_that_is_mended_is_green_with_the_next_run(connection: sa.Connection) -> None:
     right(connection)
     gates.keep(connection, gates.CONNECT, "tims", "ada", [check("clock")])

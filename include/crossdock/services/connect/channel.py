@@ -33,7 +33,7 @@ READONLY = ".readonly"
 WITH_PROFILE = ("distribution-centers", "orders", "products")  # lists whose rows name their profile
 SURE = 2  # that an API is served: a list has come
 NEWEST = 1_000  # orders in which sites are looked for
-DENIED_WORDS = b"Authorization has been denied"
+REFUSALS = (b'"error"', b'"Message"', b"Authorization has been denied")  # in an answer that looks like a success
 STEPS = ("credentials", "refresh_token", "api", "scopes", "profiles", "resources", "limits", "export", "sites")
 _any = msgspec.json.Decoder()
 
@@ -189,13 +189,14 @@ def _scopes(
         return set()
     lacking = set()
     for scope, paths in needed.items():
-        has = _opens(lists, paths) if scopes is None else bool({scope, scope + READONLY} & scopes)
-        lacking |= set() if has else {scope}
+        named = scopes is None or bool({scope, scope + READONLY} & scopes)
+        lacking |= set() if named and (because or _opens(lists, paths)) else {scope}
     names = " ".join(sorted(needed))
     if lacking:
         blocked = sorted({flow for scope in lacking for path in needed[scope] for flow in wanted[path]})
         yield red(
-            "scopes", f"The token lacks the scope {' and '.join(sorted(lacking))}.",
+            "scopes", f"The token lacks the scope {' and '.join(sorted(lacking))}"
+            + (", although it names it: no list of it can be read." if scopes and lacking <= _whole(scopes) else "."),
             f"These flows cannot work: {', '.join(blocked)}.",
             f"Authorise the application anew with the scopes `{names}`, in {CONSOLE} or by `crossdock connect "
             "channel_advisor --browser`, and take the new refresh token.",
@@ -209,6 +210,11 @@ def _scopes(
             else f"It opens what {' and '.join(sorted(needed))} are for.",
         )
     return lacking
+
+
+def _whole(scopes: Collection[str]) -> set[str]:
+    """The scopes, those to read only among them, by the names of the whole ones."""
+    return {scope.removesuffix(READONLY) for scope in scopes}
 
 
 def _opens(lists: Lists, paths: Sequence[str]) -> bool:
@@ -286,7 +292,8 @@ def _closed(probe: Probe, credentials: Mapping[str, str], path: str) -> str:
         answer = probe.get(path, credentials)
     except Unanswered:
         return ""
-    denied = answer.status in (401, 403) or DENIED_WORDS in answer.content[:500]
+    spoken = answer.status == 200 and any(word in answer.content[:500] for word in REFUSALS)
+    denied = answer.status in (401, 403) or spoken
     return f"{path} is refused ({answer.status}) although the scopes are there" if denied else ""
 
 

@@ -18,7 +18,6 @@ from crossdock.services.connect.checks import SCOPE_MISSING, Check, Found, not_t
 from crossdock.services.connect.lists import DENIED, Lists, rate, read_by_flows, resources
 from crossdock.services.connect.way import clock, token, way
 from crossdock.systems.channel_advisor import Abilities, ChannelAdvisor
-from crossdock.systems.connections import Connection
 from crossdock.systems.failures import NAMES
 from crossdock.systems.limits import Limits
 from crossdock.systems.probe import Probe
@@ -50,8 +49,8 @@ def check(probe: Probe, limits: Limits, found: Found) -> Iterator[Check]:
             lacking = yield from _denied(lists, wanted)
             readable = set(wanted) - lacking
         else:
-            lacking = yield from _scopes(connection, wanted, scopes)
-            readable = {path for path in wanted if not _read_scopes(path) & lacking}
+            lacking = yield from _scopes(lists, wanted, scopes)
+            readable = {path for path in wanted if not _read_scopes(path) & lacking and not lists.denied(path)}
         yield from resources(lists, wanted, readable)
         yield rate(lists, limits)
         lists.bare_answer(f"GET {client.address(CUSTOMERS)}")  # for its Date: the API's need not be that of the host
@@ -130,7 +129,7 @@ def _offered() -> set[str]:
 
 
 def _scopes(
-    connection: Connection, wanted: Mapping[str, Sequence[str]], scopes: frozenset[str] | None
+    lists: Lists, wanted: Mapping[str, Sequence[str]], scopes: frozenset[str] | None
 ) -> Generator[Check, None, set[str]]:
     """The scopes that the flows need: of what they read and, where they write to TIMS, the ones to write the same.
     Gives those that are missing; none where TIMS does not tell the token's scopes."""
@@ -152,8 +151,10 @@ def _scopes(
             "scopes", f"The login lacks the scope {', '.join(sorted(lacking))}.",
             f"These flows cannot work: {', '.join(blocked)}.",
             "Have the administrator of TIMS give the client these scopes. It needs no new secret.",
-            f"the client {safe(connection.login)} in TIMS",
+            f"the client {safe(lists.client.connection.login)} in TIMS",
         )  # fmt: skip
+    elif any(map(lists.denied, wanted)):
+        yield from _denied(lists, wanted)
     else:
         yield ok("scopes", f"All {len(needed)} that are needed.")
     return lacking

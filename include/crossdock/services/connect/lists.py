@@ -221,8 +221,10 @@ def _unreadable(lists: Lists, path: str, who: Sequence[str]) -> Check:
     if error.failure in DENIED:
         return red(
             name, f"{error.what} is refused with a fresh token ({error.failure}).",
-            f"The login may not read it. {needed}".strip(),
-            f"Have the right given to the login in {system}.", f"the login {safe(connection.login)} in {system}",
+            f"The login may not read it: a scope or a right of it is missing. {needed}".strip(),
+            f"Have it given to the login in {system}; a new scope needs a new consent and a new refresh token."
+            if system == NAMES["channel_advisor"]
+            else f"Have it given to the login in {system}.", f"the login {safe(connection.login)} in {system}",
         )  # fmt: skip
     at = error.what.partition(" ")[2]
     answer = lists.bare_answer(error.what)

@@ -6,6 +6,7 @@ certificate is not trusted.
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from collections.abc import Generator, Mapping, Sequence
@@ -31,6 +32,7 @@ _CODE = re.compile(r"[A-Za-z][A-Za-z_.-]{1,39}")  # of a refusal; what else stan
 _OAUTH = ("invalid_client", "invalid_grant", "unauthorized_client", "invalid_scope", "access_denied")
 _REFRESH = re.compile(r"refresh[ _-]?token|invalid_grant")
 _API_PATH = re.compile(r"/(?:v\d+|api(?:/v\d+)?|oauth2(?:/token)?|rest)$", re.IGNORECASE)
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _AT_THE_PROXY = ("request", "cut", "garbled", "connect_timeout")  # where one is on the way, it is the first to look at
 _NOT_RED = "read_timeout"  # the way is there; who answers late is found out by the lists
 _any = msgspec.json.Decoder()
@@ -71,7 +73,11 @@ def way(probe: Probe) -> Generator[Check, None, bool]:
 
 
 def _by(probe: Probe) -> Check:
-    return ok("proxy", f"By {probe.proxy}." if probe.proxy else "None is on the way.")
+    unused = probe.is_here and any(os.environ.get(name) for name in _PROXIES)
+    none = "None is on the way." + (
+        " The one of the environment is not used for this machine itself." if unused else ""
+    )
+    return ok("proxy", f"By {probe.proxy}." if probe.proxy else none)
 
 
 def _trusted(connection: Connection) -> Check:
