@@ -300,6 +300,43 @@ def test_a_launch_with_a_cap_stops_at_the_cap_until_a_person_releases_it(launche
     assert set(map(len, orders_of(shop, *numbers, *more).values())) == {1}
 
 
+def test_what_the_cap_has_let_go_counts_for_good(launched: Shop) -> None:
+    """Also where a later version of its record needs nothing to be sent."""
+    shop = launched
+    numbers = [place(shop.environment, line(TaxAmount="2.00")) for _ in range(4)]
+    assert run(shop, "orders").would_be == 4
+    change(shop, go_live.launch, "orders", shop.environment.now.date(), 2)
+    assert run(shop, "orders").delivered == 2
+    (alert,) = shop.environment.query(
+        "SELECT title FROM ops.alert WHERE kind = 'launch_cap' ORDER BY last_at DESC LIMIT 1"
+    )
+    assert "the first 2 records" in alert.title
+    for number in numbers[:2]:
+        changed(shop, number, Flag="BlueFlag")
+    counts = run(shop, "orders")
+    assert counts.unchanged >= 2
+    assert counts.delivered == 0
+    assert run(shop, "orders", keys=numbers[:2], reprocess=True).delivered == 0
+    assert run(shop, "orders").delivered == 0
+    assert sum(map(len, orders_of(shop, *numbers).values())) == 2
+    change(shop, go_live.release, "orders")
+    assert run(shop, "orders").delivered == 2
+    (noted,) = shop.environment.query(
+        "SELECT detail FROM ops.audit WHERE action = 'go-live release' ORDER BY id DESC LIMIT 1"
+    )
+    assert noted.detail["sent"] == 2
+
+
+def test_the_cap_lets_the_oldest_go_first_also_within_a_day(launched: Shop) -> None:
+    shop = launched
+    day = shop.environment.now.date()
+    late, early = (place(shop.environment, line(), OrderDate=f"{day}T{hour}:00:00Z") for hour in ("23", "01"))
+    assert run(shop, "orders").would_be == 2
+    change(shop, go_live.launch, "orders", day, 1)
+    assert run(shop, "orders").delivered == 1
+    assert {number: len(one) for number, one in orders_of(shop, late, early).items()} == {late: 0, early: 1}
+
+
 def test_what_is_from_before_the_first_day_is_not_made(launched: Shop) -> None:
     shop = launched
     old = place(shop.environment, line(TaxAmount="2.00"), OrderDate="2011-01-02T10:00:00Z")
@@ -387,7 +424,11 @@ def test_the_commands_launch_release_go_back_and_say_so(launched: Shop, monkeypa
 
     assert "Shadow mode: Orders. Nothing of this is written" in command("status")
     assert isinstance(CliRunner().invoke(app, ["launch", "orders"]).exception, ConfigError)
-    assert "at most 2 records at first" in command("launch", "orders", "--from", "2011-01-01", "--cap", "2")
+    launch = ("launch", "orders", "--from", "2011-01-01", "--cap", "2")
+    reasonless = CliRunner().invoke(app, launch).exception
+    assert isinstance(reasonless, ConfigError)
+    assert "--because" in str(reasonless)
+    assert "at most 2 records at first" in command(*launch, "--because", "a test")
     assert "Live from 2011-01-01, 0 of the first 2 records sent" in command("status")
     assert "Release of orders" in command("launch", "orders", "--release")
     assert "Shadow mode for orders" in command("shadow", "orders")

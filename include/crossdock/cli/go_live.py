@@ -18,7 +18,7 @@ from crossdock.cli import context
 from crossdock.cli.context import AsJson, FlowName
 from crossdock.cli.output import err, out, print_json, print_table, say
 from crossdock.errors import ConfigError
-from crossdock.services import go_live, people, shadow
+from crossdock.services import go_live, people, readiness, shadow
 from crossdock.services.configuration import Version
 from crossdock.services.people import Person
 
@@ -42,7 +42,7 @@ def launch(
     ] = None,
     cap: Annotated[int | None, typer.Option(help="At most so many records, then wait for --release.", min=1)] = None,
     release: Annotated[bool, typer.Option("--release", help="Go on after the cap.")] = False,
-    because: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    because: Annotated[str, typer.Option(help="Why, for the record; needed where a gate before it is not green.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Make a flow live: from a day on, with a cap at first; or release it after its cap."""
@@ -53,10 +53,16 @@ def launch(
         )
     with _at_work() as (connection, person):
         if since is None:
-            version = go_live.release(connection, person, flow_name, because)
-        else:
-            version = go_live.launch(connection, person, flow_name, _day(since, "--from"), cap, because)
-    _say(version, as_json)
+            _say(go_live.release(connection, person, flow_name, because), as_json)
+            return
+        effect = readiness.launch(connection, person, flow_name, _day(since, "--from"), cap, because)
+    first = f", at most {cap:,} records at first" if cap else ""
+    say(
+        effect,
+        f"{flow_name} is live from {effect.since} on{first}. Of {effect.records:,} records that are held {effect.go:,} "
+        f"are to go, {effect.first:,} of them with the next run.",
+        as_json,
+    )
 
 
 @app.command("shadow")

@@ -36,6 +36,7 @@ def sync(
 ) -> None:
     """Synchronise a flow now: what is new, a window of time, single records, or all that differs."""
     from crossdock.steps.extract import extract
+    from crossdock.steps.load import launching
     from crossdock.steps.run_batches import run_batches
 
     flow = flows.get(flow_name)
@@ -53,8 +54,11 @@ def sync(
         with runtime.engine.begin() as connection:
             found = accuracy.last(connection, flow.name) if compare else None
             held = batches.held(connection, flow.name, run)
+            held_back = launching.held(connection, flow)
     more = {} if found is None else {"compared": found.compared, "equal": found.equal}
-    _print_counts(flow, ids, counts, as_json, held, **more)
+    _print_counts(flow, ids, counts, as_json, held, held_back=held_back, **more)
+    if held_back and not as_json:
+        out.print(f"{held_back:,} are held back: `crossdock status` says by which mode, first day or cap.")
     if found is not None and not as_json:
         out.print(f"Before the repair: {accuracy.percentage_text(found.compared, found.equal)}.")
 

@@ -548,7 +548,9 @@ def launch(
     would = preview(connection, person, name, since, cap)
     if would.not_green:
         named = ", ".join(f"{gate.name} is {gate.state}" for gate in would.not_green)
-        reason = remarks.tidy(reason, missing=f"Not every gate is green: {named}.", do="Say why it is launched now.")
+        reason = remarks.tidy(
+            reason, missing=f"Not every gate is green: {named}.", do='Say why it is launched now (`--because "..."`).'
+        )
     go_live.launch(connection, person, name, since, cap, reason)
     return would
 

@@ -73,11 +73,11 @@ def load(runtime: Runtime, flow: Flow, batch_id: int, *, run_id: str = "", over:
 
 def _live(runtime: Runtime, flow: Flow, batch_id: int, mode: modes.Mode) -> None:
     with runtime.engine.begin() as connection:
-        launching.hold_back(connection, flow, batch_id, mode)
+        let_go = launching.hold_back(connection, flow, batch_id, mode)
     with writes.permitted(modes.WhileLive(runtime.engine, flow.name)):
         flow.load(runtime, flow, batch_id)
     with runtime.engine.begin() as connection:
-        launching.sent(connection, flow, batch_id, mode)
+        launching.sent(connection, flow, batch_id, mode, let_go)
 
 
 def _in_shadow(runtime: Runtime, flow: Flow, batch_id: int, run_id: str) -> None:

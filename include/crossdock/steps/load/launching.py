@@ -36,16 +36,24 @@ def day_of(flow: Flow) -> sa.ColumnElement[date]:
     return sa.case((text.is_(None), of_version), (sa.func.length(text) <= 10, sa.cast(text, sa.Date)), else_=of_moment)
 
 
+def _oldest_first(flow: Flow) -> tuple[sa.ColumnElement, ...]:
+    """The order in which the rows of a flow go: by the moment of their documents, then as they are numbered."""
+    stage = flow.stage
+    at = sa.cast(stage.c[flow.dated_by], sa.DateTime(timezone=True)) if flow.dated_by else None
+    return sa.func.coalesce(at, stage.c.version), sa.func.length(stage.c.key), stage.c.key
+
+
 def _linked(flow: Flow) -> sa.ColumnElement[bool]:
     """Whether the record is in the target already."""
     return sa.exists().where(ops_link.c.entity == flow.entity, ops_link.c.source_key == flow.stage.c.key)
 
 
-def hold_back(connection: sa.Connection, flow: Flow, batch_id: int, mode: Mode) -> None:
+def hold_back(connection: sa.Connection, flow: Flow, batch_id: int, mode: Mode) -> list[str]:
     """Takes the ready rows that are not to be sent now out of a live flow's batch: those dated before its first day,
-    but for what is in the target already, and those beyond the cap of its launch, the oldest first."""
+    but for what is in the target already, and those beyond the cap of its launch. The keys that the cap lets go now,
+    the oldest."""
     if mode.since is None and mode.cap is None:
-        return
+        return []
     leases.require(connection, flow.name)
     stage, day = flow.stage, day_of(flow)
     ready = sa.and_(stage.c.batch_id == batch_id, stage.c.state == "ready")
@@ -55,36 +63,50 @@ def hold_back(connection: sa.Connection, flow: Flow, batch_id: int, mode: Mode) 
         ).all()
         why = {row.key: TOO_EARLY.format(day=row.day, flow=flow.name, since=mode.since) for row in early}
         _keep_back(connection, flow, batch_id, why)
-    if mode.cap is not None:
-        let_go = store.admitted(connection, flow.name)
-        waiting = [
-            key
-            for key in connection.scalars(sa.select(stage.c.key).where(ready).order_by(day, stage.c.key))
-            if key not in let_go
-        ]
-        room = max(0, mode.cap - len(let_go))
-        store.admit(connection, flow.name, waiting[:room])
-        if over := waiting[room:]:
-            reached = OVER_CAP.format(flow=flow.name, cap=mode.cap)
-            _keep_back(connection, flow, batch_id, dict.fromkeys(over, reached))
-            alerts.raise_alert(
-                connection, kind="launch_cap", key=flow.name, flow=flow.name, severity="notice",
-                title=f"{flow.title}: the first {mode.cap} records of the launch are sent",
-                body=f"{reached} Look at them in the target, then `crossdock launch {flow.name} --release`; or go back "
-                f"with `crossdock shadow {flow.name}`.",
-            )  # fmt: skip
+    if mode.cap is None:
+        return []
+    let_go = store.admitted(connection, flow.name)
+    waiting = [
+        key
+        for key in connection.scalars(sa.select(stage.c.key).where(ready).order_by(*_oldest_first(flow)))
+        if key not in let_go
+    ]
+    room = max(0, mode.cap - len(let_go))
+    store.admit(connection, flow.name, waiting[:room])
+    if over := waiting[room:]:
+        _keep_back(connection, flow, batch_id, dict.fromkeys(over, _cap_reached(flow, mode.cap)))
+        _announce(connection, flow, mode.cap)
+    return waiting[:room]
 
 
-def sent(connection: sa.Connection, flow: Flow, batch_id: int, mode: Mode) -> None:
-    """Forgets what would have been sent of the rows that a live load has settled; those of which nothing was sent do
-    not count for the cap."""
+def _cap_reached(flow: Flow, cap: int) -> str:
+    return OVER_CAP.format(flow=flow.name, cap=cap)
+
+
+def _announce(connection: sa.Connection, flow: Flow, cap: int) -> None:
+    """Tells a person that the cap of a launch is reached."""
+    alerts.raise_alert(
+        connection, kind="launch_cap", key=flow.name, flow=flow.name, severity="notice",
+        title=f"{flow.title}: the first {cap} records of the launch are sent",
+        body=f"{_cap_reached(flow, cap)} Look at them in the target, then `crossdock launch {flow.name} --release`; or "
+        f"go back with `crossdock shadow {flow.name}`.",
+    )  # fmt: skip
+
+
+def sent(connection: sa.Connection, flow: Flow, batch_id: int, mode: Mode, let_go: Sequence[str]) -> None:
+    """Forgets what would have been sent of the rows that a live load has settled. Of `let_go`, the keys that the cap
+    let go for this load, those of which nothing was sent do not count for it; one that was sent counts for good,
+    whatever a later load makes of its record."""
     stage = flow.stage
     mine = sa.select(stage.c.key).where(stage.c.batch_id == batch_id)
     done = connection.scalars(mine.where(stage.c.state.in_(("delivered", "unchanged", "left_out", "dead")))).all()
     store.forget(connection, flow.name, done)
     store.forget_made(connection, flow.name, batch_id)
-    if mode.cap is not None:
-        store.dismiss(connection, flow.name, connection.scalars(mine.where(stage.c.state == "unchanged")).all())
+    if mode.cap is not None and let_go:
+        unchanged = connection.scalars(mine.where(stage.c.state == "unchanged")).all()
+        store.dismiss(connection, flow.name, [key for key in unchanged if key in {*let_go}])
+        if len(store.admitted(connection, flow.name)) >= mode.cap:
+            _announce(connection, flow, mode.cap)
 
 
 def would_be(connection: sa.Connection, flow: Flow, batch_id: int) -> None:
@@ -123,10 +145,17 @@ def launchable(connection: sa.Connection, flow: Flow, mode: Mode) -> Sequence[st
         return ()
     stage, day = flow.stage, day_of(flow)
     mine = sa.select(stage.c.key).join(ops_batch, ops_batch.c.id == stage.c.batch_id)
-    wanted = mine.where(stage.c.state == "would_be", ops_batch.c.flow == flow.name).order_by(day, stage.c.key)
+    wanted = mine.where(stage.c.state == "would_be", ops_batch.c.flow == flow.name).order_by(*_oldest_first(flow))
     if mode.since is not None:
         wanted = wanted.where(sa.or_(day >= mode.since, _linked(flow)))
     if mode.cap is not None:
         room = mode.cap - len(store.admitted(connection, flow.name))
         wanted = wanted.limit(max(0, room))
     return connection.scalars(wanted).all()
+
+
+def held(connection: sa.Connection, flow: Flow) -> int:
+    """How many records of a flow are held back: by shadow mode, the first day or the cap of its launch."""
+    stage = flow.stage
+    mine = sa.select(sa.func.count()).select_from(stage.join(ops_batch, ops_batch.c.id == stage.c.batch_id))
+    return connection.scalar(mine.where(stage.c.state == "would_be", ops_batch.c.flow == flow.name)) or 0
