@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossdock.rules.order_changes import Desired, is_late, plan, waits_for_the_marketplace
+from crossdock.rules.order_changes import Desired, is_late, plan, uncancelled, waits_for_the_marketplace
 
 ADDRESS = {"Name": "Ana Ortiz", "Line1": "12 Elm St", "City": "Albany", "CountryCode": "US"}
 
@@ -211,3 +211,11 @@ def test_a_kit_of_which_one_part_has_left_is_waited_for_as_a_whole():
     parts = [{**line(n, shipped=3 * (n == 1)), "ExternalLineID": f"51:PART-{n}"} for n in (1, 2)]
     current = order(*parts, line(3))
     assert waits_for_the_marketplace(current, Desired(document(current), {}), ["51:PART-1"])
+
+
+def test_what_the_channel_has_no_longer_cancelled_is_named_by_its_line():
+    current = order(line(1, cancelled=2), line(2, cancelled=1))
+    found = uncancelled(current, Desired(document(current), {"51": 1, "52": 1}))
+    assert {number: refusal.code for number, refusal in found.items()} == {1: "cancel_taken_back"}
+    assert "1 units of SKU-1" in found[1].message
+    assert uncancelled(current, Desired(document(current), {}, cancel_all=True)) == {}

@@ -92,6 +92,23 @@ def plan(current: Mapping[str, Any], desired: Desired, *, may_release: bool) -> 
     return ([], refusals) if refusals else (actions, [])
 
 
+def uncancelled(current: Mapping[str, Any], desired: Desired) -> dict[int, Refusal]:
+    """Why TIMS cannot follow the channel, by LineNo of the lines of which it has more units cancelled: what is
+    cancelled there stays so. It is no fault where a person has cancelled them in TIMS."""
+    if desired.cancel_all:
+        return {}
+    return {
+        line["LineNo"]: Refusal(
+            f"LineItems[{line['LineNo']}].QuantityCancelled",
+            "cancel_taken_back",
+            f"{line['QuantityCancelled'] - units} units of {line['SKU']} are cancelled in TIMS because the channel had "
+            "cancelled them. The channel has taken that back: the buyer is owed them again.",
+        )
+        for line in current["LineItems"]
+        if line["QuantityCancelled"] > (units := desired.cancelled.get(line["ExternalLineID"], 0))
+    }
+
+
 def waits_for_the_marketplace(current: Mapping[str, Any], desired: Desired, theirs: Collection[str]) -> bool:
     """Whether open units of a mixed order may be the marketplace's: those of a line that it has shipped in part, and of
     all lines while it has shipped none. `theirs`: ExternalLineIDs of which it has shipped units.

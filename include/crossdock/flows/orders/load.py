@@ -20,7 +20,7 @@ from crossdock.flows.orders.transform import SOURCE
 from crossdock.keys import segment
 from crossdock.pool import Pool
 from crossdock.rules import order_changes
-from crossdock.rules.order_changes import CHANNEL, CROSSDOCK, OURS, Action, Desired
+from crossdock.rules.order_changes import CHANNEL, CROSSDOCK, OURS, Action, Desired, Refusal
 from crossdock.steps import modes
 from crossdock.steps.check import dead_letter
 from crossdock.steps.load import Answer, Document, Kind, deliver, post, read_ready, reasons, record_outcomes
@@ -359,6 +359,7 @@ def _apply(
         current, etag = runtime.tims.read(f"/sales-orders/{segment(link.target_id)}")
         set_by = _set_by(runtime, key, link, current, wanted_by)
         actions, refusals = order_changes.plan(current, desired, may_release=set_by in OURS)
+        refusals += _taken_back(runtime, key, current, desired)
         if refusals:
             raise _CannotApply(
                 [
@@ -380,6 +381,21 @@ def _apply(
         do="Nothing to do: it is tried again.",
         system="tims",
     )
+
+
+def _taken_back(runtime: Runtime, key: str, current: Mapping[str, Any], desired: Desired) -> list[Refusal]:
+    """Why cancellations that we have sent cannot be taken back, as the channel has done."""
+    found = order_changes.uncancelled(current, desired)
+    if not found:
+        return []
+    table = ops_delivery
+    sent = sa.select(table.c.idempotency_key).where(
+        table.c.entity == ORDER.entity, table.c.key == key, table.c.operation.in_(("cancel", "cancel_line")),
+        table.c.outcome == "confirmed",
+    )  # fmt: skip
+    with runtime.engine.begin() as connection:
+        ours = {name.split(":")[2] for name in connection.scalars(sent)}
+    return [refusal for number, refusal in found.items() if not ours.isdisjoint(("cancel", f"line{number}"))]
 
 
 def _set_by(runtime: Runtime, key: str, link: sa.Row, current: Mapping[str, Any], wanted_by: str | None) -> str | None:
