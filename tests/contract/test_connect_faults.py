@@ -61,6 +61,7 @@ FLAVOURS = {
     "v1": Flavour(
         CHANNEL, CHANNEL, "crossdock-sandbox", "sandbox-secret",
         {"orders": "/v1/Orders", "shipping": "/v1/Fulfillments", "inventory": "/v1/Products", "sites": "/v1/Sites",
+         "adjustments": "/v1/OrderItemAdjustments", "adjustments of orders": "/v1/OrderAdjustments",
          "mark": r"/v1/Orders\(0\)/Export"},
         "value", "v1", every_list="/v1/.*",
     ),
@@ -228,7 +229,6 @@ class Fault:
     plant: Plant
     red: str | dict[str, str]
     words: tuple[str, ...]
-    asks_for_mark: bool = False
 
 
 def answers(reply: Reply, path: Callable[[Account], str] | None = None, method: str = "") -> Plant:
@@ -379,9 +379,9 @@ LACKS = ("lacks the scope inventory", "Catalogue", "Authorise the application an
 FEW = ("may not read gl/accounts", "Ledger", "administrator of TIMS", "the client ")
 SCOPES = (
     Fault("told by the token", BOTH, with_refresh("sandbox-refresh-orders"), "scopes", LACKS),
-    Fault("not told", BOTH, both(silent, with_refresh("sandbox-refresh-orders")), "scopes", LACKS, asks_for_mark=True),
+    Fault("not told", BOTH, both(silent, with_refresh("sandbox-refresh-orders")), "scopes", LACKS),
     *(
-        Fault(f"not told, {name}", BOTH, both(silent, refused(inventory, reply)), "scopes", LACKS, asks_for_mark=True)
+        Fault(f"not told, {name}", BOTH, both(silent, refused(inventory, reply)), "scopes", LACKS)
         for name, reply in {
             "401 without a body": Reply(401), "403 of OData": ok({"error": {"code": "Forbidden", "message": ""}}, 403),
             "200 and a refusal": ok(DENIED),
@@ -404,14 +404,12 @@ SCOPES = (
 PROFILES = (
     Fault("empty lists", BOTH, profile(99), "profiles", CHANNEL_PROFILE),
     Fault("a list of profiles", BOTH, profile([PROFILE, 99]), "profiles", CHANNEL_PROFILE),
-    Fault("the token does not tell them", BOTH, both(silent, profile(99)), "profiles", CHANNEL_PROFILE,
-          asks_for_mark=True),
+    Fault("the token does not tell them", BOTH, both(silent, profile(99)), "profiles", CHANNEL_PROFILE),
     *(
         Fault(f"{status} for each request", BOTH, both(strict(status), profile(99)), "profiles", CHANNEL_PROFILE)
         for status in (400, 401, 403)
     ),
-    Fault("not told, and 403", BOTH, both(silent, strict(403), profile(99)), "profiles", CHANNEL_PROFILE,
-          asks_for_mark=True),
+    Fault("not told, and 403", BOTH, both(silent, strict(403), profile(99)), "profiles", CHANNEL_PROFILE),
     Fault("several, and none chosen", BOTH, with_refresh("sandbox-refresh-two-profiles"), "profiles",
           ("covers several profiles", "none is chosen", "--profile")),
 )  # fmt: skip
@@ -500,6 +498,11 @@ MISSING = (
         for name, lists in (("one", ("returns", "shipping", "ar/payments")), ("one that others build on",
                             ("inventory", "gl/accounts")), ("the first that is asked for", ("sites", "company")))
     ),
+    *(
+        Fault(f"{name}, of which returns are made", ("v1",), answers(Reply(404), of_list(name)), "resource:returns",
+              GONE)
+        for name in ("adjustments", "adjustments of orders")
+    ),
 )  # fmt: skip
 
 
@@ -547,22 +550,19 @@ SITES = tuple(
     for at in (0, -1)
 )  # fmt: skip
 NO_MARK = ("may read orders, and not mark or change them", "`orders`, not `orders.readonly`", "refresh_token in the")
+NOT_SENT = {"401": Reply(401), "403": ok(DENIED, 403), "200 and a refusal": ok(DENIED),
+            "200 and OData's refusal": ok({"error": {"code": "", "message": "Denied."}}),
+            "200 and a refusal in plain text": Reply(
+                200, b"Authorization has been denied for this request.", kind="text/plain")}  # fmt: skip
 EXPORT = (
     Fault("told by the token", BOTH, with_refresh("sandbox-refresh-readonly"), "export", NO_MARK),
-    Fault("not told", BOTH, both(silent, with_refresh("sandbox-refresh-readonly")), "export", NO_MARK,
-          asks_for_mark=True),
+    Fault("not told", BOTH, both(silent, with_refresh("sandbox-refresh-readonly")), "export", NO_MARK),
     *(
-        Fault(f"not told, {name}", BOTH, both(silent, answers(reply, of_list("mark"))), "export", NO_MARK,
-              asks_for_mark=True)
-        for name, reply in {"401": Reply(401), "403": ok(DENIED, 403), "200 and a refusal": ok(DENIED),
-                            "200 and OData's refusal": ok({"error": {"code": "", "message": "Denied."}}),
-                            "200 and a refusal in plain text": Reply(
-                                200, b"Authorization has been denied for this request.", kind="text/plain")}.items()
+        Fault(f"{name}, {told}", BOTH, both(*plants, answers(reply, of_list("mark"), method)), "export", NO_MARK)
+        for name, reply in NOT_SENT.items()
+        for told, plants, method in (("not told", (silent,), ""), ("although the scopes are there", (), "POST"))
     ),
-    *(
-        Fault(f"closed although the scopes are there, {name}", BOTH, answers(reply, of_list("mark")), "export", NO_MARK)
-        for name, reply in {"403": Reply(403), "200 and an error": ok({"error": {"message": "No."}})}.items()
-    ),
+    Fault("closed to whoever reads it, too", BOTH, answers(Reply(403), of_list("mark")), "export", NO_MARK),
 )  # fmt: skip
 TO = {"Location": "https://sso.example/login?ticket=hidden"}
 GARBLED = {"Content-Encoding": "gzip"}
@@ -645,5 +645,4 @@ def test_a_fault_is_the_one_red_check_and_says_what_to_do(
     assert all((one["means"], one["do"], one["where"]))
     assert "hidden" not in found.shown
     assert found.code == 1
-    mark = {"POST /v2/orders/0/exported", "POST /v1/Orders(0)/Export"} if fault.asks_for_mark else set()
-    assert sent(account) <= mark
+    assert sent(account) <= {"POST /v2/orders/0/exported", "POST /v1/Orders(0)/Export"}  # there is no order 0

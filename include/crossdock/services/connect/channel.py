@@ -265,15 +265,15 @@ def _export(
     scopes = found.scopes
     if "orders" in lacking:
         return skipped("export", "Not tried: the scope orders is missing.")
-    if scopes is None:
+    if scopes is not None and "orders" not in scopes:
+        may, how = False, f"The token's scopes are {' '.join(sorted(scopes))}"
+    elif refusal := _closed(probe, credentials, MARK_AT[found.api]):
+        may, how = False, refusal
+    else:
         try:
             may, how = client.may_mark_exported(), "Asked for the mark of an order that does not exist"
         except CrossdockError as error:
             return red("export", error.message, "Whether orders can be marked is not known.", error.do)
-    else:
-        may, how = "orders" in scopes, f"The token's scopes are {' '.join(sorted(scopes))}"
-        if may and (refusal := _closed(probe, credentials, MARK_AT[found.api])):
-            may, how = False, refusal
     if may:
         return ok("export", f"{how}: it would be set.")
     return red(
@@ -286,15 +286,15 @@ def _export(
 
 
 def _closed(probe: Probe, credentials: Mapping[str, str], path: str) -> str:
-    """How the address of the mark refuses whoever only reads it; "" where it does not. Scopes may be there, and a
-    gateway or a right of the account stand before it all the same."""
+    """How the address of the mark refuses whoever only reads it; "" where it does not. A gateway may stand before it,
+    whatever the scopes are."""
     try:
         answer = probe.get(path, credentials)
     except Unanswered:
         return ""
     spoken = answer.status == 200 and any(word in answer.content[:500] for word in REFUSALS)
     denied = answer.status in (401, 403) or spoken
-    return f"{path} is refused ({answer.status}) although the scopes are there" if denied else ""
+    return f"{path} is refused ({answer.status})" if denied else ""
 
 
 def _sites(client: ChannelAdvisor, lists: Lists, readable: Collection[str]) -> Check:
