@@ -19,6 +19,7 @@ from fastapi.dependencies.utils import get_flat_dependant
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
+from airflow_home import PROJECT
 from console import access, model, runs
 from console import app as console_app
 from console import database as console_database
@@ -29,7 +30,6 @@ from crossdock.services import configuration
 from crossdock.services.people import Person, Role
 from crossdock.store import database, dead_letters
 from crossdock.store.tables import ops_dead_letter, ops_reconcile_run
-from dags.conftest import PROJECT
 from integration.environment import fresh_database
 
 

@@ -13,9 +13,9 @@ import pendulum
 import pytest
 from airflow.serialization.serialized_objects import DagSerialization
 
+from airflow_home import PROJECT
 from crossdock_airflow import describe, plugin
 from crossdock_airflow.retry import TypedErrors
-from dags.conftest import PROJECT
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag

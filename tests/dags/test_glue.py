@@ -15,6 +15,7 @@ import pytest
 from airflow.sdk import ObjectStoragePath, RetryAction
 from sqlalchemy.orm.exc import DetachedInstanceError
 
+from airflow_home import PROJECT
 from crossdock.errors import (
     AuthError,
     BadResponse,
@@ -34,7 +35,6 @@ from crossdock_airflow import connections, plugin, preload, provider
 from crossdock_airflow.hooks import ChannelAdvisorHook, TimsHook
 from crossdock_airflow.retry import LONGEST_PAUSE, TypedErrors
 from crossdock_airflow.tasks import PERIOD, RUN_PARAMS, SUBJECTS, window_of
-from dags.conftest import PROJECT
 
 NO_PARAMS = {"from": None, "to": None, "by": "window", "keys": None, "replay": None, "reprocess": False}
 

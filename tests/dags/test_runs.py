@@ -144,6 +144,8 @@ def test_a_flow_runs_with_the_connections_that_connect_keeps_in_airflow_encrypte
     from airflow.models import Connection, crypto
     from airflow.utils.session import create_session
 
+    environment.tick("2011-01-05")
+    (start,) = environment.query("SELECT now() AS at")
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", Fernet.generate_key().decode())
     crypto.get_fernet.cache_clear()
     try:
@@ -161,11 +163,12 @@ def test_a_flow_runs_with_the_connections_that_connect_keeps_in_airflow_encrypte
                 found = parse(system, kept.as_json())
             assert (found.base_url, found.login, found.secret) == (wanted.base_url, wanted.login, wanted.secret)
             assert found.extra == wanted.extra
-        environment.tick("2011-01-06")
         ended = run(bag, "orders")
         assert ended.state == "success"
-        assert results(ended)["batch.confirm"]["delivered"] > 10
-        assert environment.differences() == []
+        (mark,) = environment.query(
+            "SELECT read_at FROM ops.watermark WHERE flow = 'orders' AND resource = 'channel_advisor.orders'"
+        )
+        assert mark.read_at > start.at
     finally:
         with create_session() as session:
             session.query(Connection).delete()  # noqa: AIR311
