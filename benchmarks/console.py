@@ -113,6 +113,7 @@ OWN: dict[str, tuple[dict[str, str], ...]] = {
     "/letters/replays/{number}/rows": ({"number": REPLAY, "end": "running", "after": "100"},),
     "/rules/file": LISTS["rule file"],
     "/api/rules/file": LISTS["rule file"],
+    "/mappings/{folder}/{name}": ({"folder": "channel_advisor_v1", "name": "order"},),
     "/api/mappings/{name}/history": ({"name": "sales_order", "path": "CurrencyCode"},),
     "/rules/change": ({"path": "prices.yaml", "number": "1"},),
     "/api/letters": ({}, {"flow": "orders", "rule": "unknown_sku"}, {"assigned_to": "nobody"}, {"state": "resolved"}),
