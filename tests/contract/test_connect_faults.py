@@ -558,9 +558,9 @@ EXPORT = (
     Fault("told by the token", BOTH, with_refresh("sandbox-refresh-readonly"), "export", NO_MARK),
     Fault("not told", BOTH, both(silent, with_refresh("sandbox-refresh-readonly")), "export", NO_MARK),
     *(
-        Fault(f"{name}, {told}", BOTH, both(*plants, answers(reply, of_list("mark"), method)), "export", NO_MARK)
+        Fault(f"{name}, {spoken}", BOTH, both(*plants, answers(reply, of_list("mark"), method)), "export", NO_MARK)
         for name, reply in NOT_SENT.items()
-        for told, plants, method in (("not told", (silent,), ""), ("although the scopes are there", (), "POST"))
+        for spoken, plants, method in (("not told", (silent,), ""), ("although the scopes are there", (), "POST"))
     ),
     Fault("closed to whoever reads it, too", BOTH, answers(Reply(403), of_list("mark")), "export", NO_MARK),
 )  # fmt: skip
