@@ -7,6 +7,7 @@ Never: a rule of a flow; an import of pandas when a DAG file is read.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 HOUR = timedelta(hours=1)
+EVENTS_FOR = timedelta(minutes=15)  # of one run, which begins with fresh connections, secrets and code
 OWNER = "crossdock"
 START = datetime.fromisoformat("2010-01-01T00:00:00+00:00")  # a backfill reaches no further back
 
@@ -271,6 +273,27 @@ def run_batches(flow: str) -> dict[str, int]:
         with runs.at_work(opened.engine, run_id):
             ids = step.extract(opened, flows.get(flow), run_id=run_id, over=over)
             return asdict(all_steps(opened, flows.get(flow), ids, run_id=run_id, over=over))
+
+
+@task(execution_timeout=HOUR)
+def work_events() -> dict[str, Any]:
+    """Works events as they come, for a quarter of an hour. Where the database is lost it is opened again."""
+    from crossdock.errors import Transient
+    from crossdock.steps import events
+
+    context = get_current_context()
+    run_id = run_name(context["dag_run"].dag_id, context["run_id"])
+    until, done = time.monotonic() + EVENTS_FOR.total_seconds(), events.Worked()
+    while (left := until - time.monotonic()) > 0:
+        try:
+            with runtime() as opened:
+                events.work(opened, done, seconds=left, run_id=run_id, over=over)
+        except Transient as lost:
+            if until - time.monotonic() < events.PAUSE:
+                raise
+            log.warning("%s", lost)
+            time.sleep(events.PAUSE)
+    return {"events": done.events, **{flow: str(counts) for flow, counts in done.counts.items()}}
 
 
 @task(execution_timeout=HOUR)

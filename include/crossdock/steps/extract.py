@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 DAY = timedelta(days=1)  # a bookmark older than this is ignored when a window is read again
 AHEAD = "read ahead"  # the run id of batches that another flow has read
-KINDS = ("scheduled", "sweep", "compare", "backfill", "key", "replay")
+KINDS = ("scheduled", "sweep", "compare", "backfill", "key", "event", "replay")
+NAMED = ("key", "event")  # kinds whose records are named, by a person or by an event
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,10 @@ def extract(
     """Reads the flow's reference data and its window. Returns the ids of the batches that have work to do: its own,
     then those of dead runs, which it takes over. `over`: what the caller knows of other runs.
 
-    `keys` (kind "key" or "replay") names records instead of a window. `reprocess` works unchanged records again, for
-    a window that is to be redone after a mapping was mended; a record named by its key always is. Kind "compare" reads
-    source and target whole, and works again what differs in the target. Raises ConfigError, before anything is read,
-    when the flow's configuration is broken.
+    `keys` (kind "key", "event" or "replay") names records instead of a window; those of events may be gone by now.
+    `reprocess` works unchanged records again, for a window that is to be redone after a mapping was mended; a record
+    that a person names by its key always is. Kind "compare" reads source and target whole, and works again what differs
+    in the target. Raises ConfigError, before anything is read, when the flow's configuration is broken.
     """
     if kind not in KINDS:
         raise ConfigError(f"There is no kind of run {kind!r}.", do=f"The kinds are: {', '.join(KINDS)}.")
@@ -250,7 +251,7 @@ def _read(
     started = time.monotonic()
     resource = reading.resource
     reading.since = None if keys or reading.was_read else _since(runtime, reading)
-    named = _by_key(runtime, resource, keys, gone_ok) if keys else None
+    named = _by_key(runtime, resource, keys, gone_ok or reading.kind == "event") if keys else None
     received = named or _pages(runtime, reading, reading.since, flow)
     with runtime.engine.connect() as connection:
         with connection.begin():
@@ -265,12 +266,12 @@ def _read(
                 pending = writer.submit(_store, connection, runtime, reading, flow, judged)
             if pending:
                 pending.result()
-        if reading.kind != "key":  # by key, a person has asked for these records and no others
+        if reading.kind not in NAMED:  # these records are asked for, and no others
             _take(connection, reading)
         with connection.begin():
             if flow and flow.requeue:
                 _requeue(connection, reading, flow.requeue(connection))
-            if flow and reading.kind != "key":
+            if flow and reading.kind not in NAMED:
                 _requeue(connection, reading, launching.launchable(connection, flow, modes.of(flow.name)))
             if flow and flow.find_drift and reading.kind == "compare":
                 _requeue(connection, reading, flow.find_drift(connection))

@@ -983,7 +983,7 @@ ops_batch = Table(
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True),
     Column("flow", Text, nullable=False),
-    Column("kind", Text, nullable=False, comment="scheduled, sweep, compare, backfill, key or replay"),
+    Column("kind", Text, nullable=False, comment="scheduled, sweep, compare, backfill, key, event or replay"),
     Column("run_id", Text, nullable=False, server_default="", comment="Airflow run or command that made it"),
     Column("window_start", Moment),
     Column("window_end", Moment),

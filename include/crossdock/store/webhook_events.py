@@ -57,3 +57,29 @@ def require(connection: sa.Connection) -> None:
             f"The database's login may not act as {RECEIVER_ROLE}, which may add events and nothing else.",
             do=f"Make the role with `crossdock db migrate`, and GRANT {RECEIVER_ROLE} to the login.",
         )
+
+
+def flows_waiting(connection: sa.Connection) -> set[str]:
+    """The flows for which events wait."""
+    return set(connection.scalars(sa.select(table.c.flow).distinct().where(table.c.worked_at.is_(None))))
+
+
+def take(connection: sa.Connection, flow: str, run_id: str) -> tuple[int, list[str]]:
+    """Notes that a run works all events that wait for a flow: how many, and their records, the oldest event first.
+    What comes meanwhile waits for the next one."""
+    taken = connection.execute(
+        sa.update(table)
+        .where(table.c.flow == flow, table.c.worked_at.is_(None))
+        .values(run_id=run_id, times=table.c.times + 1)
+        .returning(table.c.key, table.c.received_at)
+    ).all()
+    return len(taken), list(dict.fromkeys(row.key for row in sorted(taken, key=lambda row: row.received_at)))
+
+
+def note_worked(connection: sa.Connection, flow: str, run_id: str) -> None:
+    """Notes that what the run has taken is worked."""
+    connection.execute(
+        sa.update(table)
+        .where(table.c.flow == flow, table.c.worked_at.is_(None), table.c.run_id == run_id, table.c.times > 0)
+        .values(worked_at=sa.func.now())
+    )
