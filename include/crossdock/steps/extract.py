@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from crossdock import settings
 from crossdock.errors import BadResponse, ConfigError, RecordRejected
 from crossdock.flow import Flow, Resource
+from crossdock.keys import segment
 from crossdock.pool import Pool
 from crossdock.steps import files, modes, records
 from crossdock.steps.load import launching
@@ -414,16 +415,17 @@ def _set_back(runtime: Runtime, reading: _Reading, since: datetime | None, serve
 
 
 def _by_key(runtime: Runtime, resource: Resource, keys: Sequence[str], gone_ok: bool) -> Iterator[records.Item]:
-    """Reads records by their keys. ConfigError for one that is not there; with `gone_ok` it is left out."""
+    """Reads records by their keys. ConfigError for one that is not there; with `gone_ok` it is left out, and so is one
+    whose key the system does not take."""
     for key in keys:
         try:
             yield records.read_one(runtime, resource, key)
         except RecordRejected as error:
+            if gone_ok and error.status in (400, 404):
+                log.warning("%s has no record %s in %s any more.", resource.system, segment(key), resource.path)
+                continue
             if error.status != 404:
                 raise
-            if gone_ok:
-                log.warning("%s has no record %s in %s any more.", resource.system, key, resource.path)
-                continue
             raise ConfigError(
                 f"{resource.system} has no record {key} in {resource.path}.", do="Check the id; nothing was changed."
             ) from error

@@ -58,6 +58,8 @@ def upgrade() -> None:
     op.create_index("ix_webhook_event_open", "webhook_event", ["flow", "key"], schema="ops",
                     postgresql_where=sa.text("worked_at IS NULL"))  # fmt: skip
     op.create_index("ix_webhook_event_received_at", "webhook_event", ["received_at"], schema="ops")
+    op.alter_column("batch", "kind", schema="ops",
+                    comment="scheduled, sweep, compare, backfill, key, event or replay")  # fmt: skip
     op.execute(ROLE)
 
 
