@@ -140,7 +140,8 @@ def reconciled(dag_id: str, run_id: str) -> str:
 
 # What the note of a DAG says, by what its file imports of `crossdock_airflow.tasks`.
 SAYS: dict[str, Callable[[str, str], str]] = {
-    "five_steps": counts, "run_batches": counts, "compare": reconciled, "compare_shadow": compared,
+    "five_steps": counts, "run_batches": counts, "work_events": counts,
+    "compare": reconciled, "compare_shadow": compared,
 }  # fmt: skip
 
 

@@ -39,6 +39,7 @@ SPECIAL: dict[str, dict[str, set[str]]] = {
     "watch": {"check_freshness": set()},
     "reconcile": {"compare": set()},
     "shadow_report": {"compare_shadow": set()},
+    "events": {"work_events": set()},
 }
 ONE_FLOW = [name for name in NAMES if name not in (*SPECIAL, "nightly_close")]
 # What is expected of these DAGs; another one states its own times.
@@ -171,7 +172,11 @@ def test_a_dag_runs_one_at_a_time_without_catching_up_and_has_owner_and_tags(bag
     assert {"crossdock"} < set(dag.tags)
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_the_dag_of_events_has_a_run_all_the_time(bag: DagBag) -> None:
+    assert type(_serialized(bag, "events").timetable).__name__ == "ContinuousTimetable"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "events"])
 def test_a_run_has_an_interval_that_a_backfill_can_take(bag: DagBag, name: str) -> None:
     from airflow.timetables.base import TimeRestriction
 
