@@ -278,6 +278,7 @@ def run_batches(flow: str) -> dict[str, int]:
 @task(execution_timeout=HOUR)
 def work_events() -> dict[str, Any]:
     """Works events as they come, for a quarter of an hour. Where the database is lost it is opened again."""
+    from crossdock import flows
     from crossdock.errors import Transient
     from crossdock.steps import events
 
@@ -287,7 +288,7 @@ def work_events() -> dict[str, Any]:
     while (left := until - time.monotonic()) > 0:
         try:
             with runtime() as opened:
-                events.work(opened, done, seconds=left, run_id=run_id, over=over)
+                events.work(opened, flows.all_flows(), done, seconds=left, run_id=run_id, over=over)
         except Transient as lost:
             if until - time.monotonic() < events.PAUSE:
                 raise

@@ -12,6 +12,7 @@ from itertools import count
 import pytest
 import sqlalchemy as sa
 
+from crossdock import flows
 from crossdock.errors import Transient
 from crossdock.steps import events
 from crossdock.store import webhook_events
@@ -42,7 +43,7 @@ def ring(shop: Environment, *keys: str, flow: str = "orders", system: str = "cha
 def work(shop: Environment, seconds: float = 0.0) -> events.Worked:
     done = events.Worked()
     with shop.runtime() as runtime:
-        events.work(runtime, done, seconds=seconds, run_id=RUN)
+        events.work(runtime, flows.all_flows(), done, seconds=seconds, run_id=RUN)
     return done
 
 
@@ -129,7 +130,9 @@ def test_a_flow_whose_system_is_down_is_tried_again_and_nothing_is_lost(shop: En
 def test_a_worker_that_waits_is_woken_by_an_event(shop: Environment):
     key = place(shop, line())
     with shop.runtime() as runtime:
-        worker = threading.Thread(target=lambda: events.work(runtime, events.Worked(), seconds=20.0, run_id=RUN))
+        worker = threading.Thread(
+            target=lambda: events.work(runtime, flows.all_flows(), events.Worked(), seconds=20.0, run_id=RUN)
+        )
         worker.start()
         time.sleep(2.0)
         ring(shop, key)

@@ -14,15 +14,15 @@ from __future__ import annotations
 import logging
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from crossdock import flows
 from crossdock.errors import BatchStopped, CrossdockError
+from crossdock.flow import Flow
 from crossdock.steps.extract import extract
 from crossdock.steps.run_batches import run_batches
 from crossdock.store import batches, database, faults, versions, webhook_events
@@ -62,25 +62,33 @@ class _Failed:
     again: float
 
 
-def work(runtime: Runtime, done: Worked, *, seconds: float, run_id: str = "", over: Over | None = None) -> None:
-    """Works what comes for so many seconds, with 0 what is there now, and counts it in `done`. One worker at a time:
-    another one waits.
+def work(
+    runtime: Runtime,
+    flows: Mapping[str, Flow],
+    done: Worked,
+    *,
+    seconds: float,
+    run_id: str = "",
+    over: Over | None = None,
+) -> None:
+    """Works what comes for so many seconds, with 0 what is there now, and counts it in `done`. `flows`: all of them, in
+    the order in which data travels. One worker at a time: another one waits.
 
     A flow whose pass fails is tried again after a growing pause, while the others and its polling go on. Raises the
     error of such a pass at the end, and Transient where the database is lost."""
     until, failed = time.monotonic() + seconds, dict[str, _Failed]()
     with database.lock(runtime.engine, "events"), _listening(runtime.engine) as notified:
         while True:
-            for flow in _waiting(runtime.engine):
-                if flow in failed and failed[flow].again > time.monotonic():
+            for name in _waiting(runtime.engine, flows):
+                if name in failed and failed[name].again > time.monotonic():
                     continue
                 try:
-                    done.add(flow, *one_pass(runtime, flow, run_id=run_id, over=over))
-                    failed.pop(flow, None)
+                    done.add(name, *one_pass(runtime, flows[name], run_id=run_id, over=over))
+                    failed.pop(name, None)
                 except CrossdockError as error:
-                    pause = min(failed[flow].pause * 2, LONGEST_PAUSE) if flow in failed else PAUSE
-                    failed[flow] = _Failed(error, pause, time.monotonic() + pause)
-                    log.warning("%s: its events are tried again in %.0f s. %s", flow, pause, error)
+                    pause = min(failed[name].pause * 2, LONGEST_PAUSE) if name in failed else PAUSE
+                    failed[name] = _Failed(error, pause, time.monotonic() + pause)
+                    log.warning("%s: its events are tried again in %.0f s. %s", name, pause, error)
             now = time.monotonic()
             if now >= until:
                 break
@@ -90,12 +98,11 @@ def work(runtime: Runtime, done: Worked, *, seconds: float, run_id: str = "", ov
         raise next(iter(failed.values())).error
 
 
-def one_pass(runtime: Runtime, name: str, *, run_id: str = "", over: Over | None = None) -> tuple[int, Counts]:
+def one_pass(runtime: Runtime, flow: Flow, *, run_id: str = "", over: Over | None = None) -> tuple[int, Counts]:
     """Works the events that wait for a flow at this moment: how many, and the counts of their batches."""
-    flow = flows.get(name)
     with versions.in_force(runtime.engine):
         with runtime.engine.begin() as connection:
-            events, keys = webhook_events.take(connection, name, run_id)
+            events, keys = webhook_events.take(connection, flow.name, run_id)
         if len(keys) < MANY:
             ids = extract(runtime, flow, kind="event", keys=keys, run_id=run_id, over=over)
         else:
@@ -107,15 +114,15 @@ def one_pass(runtime: Runtime, name: str, *, run_id: str = "", over: Over | None
             with runtime.engine.begin() as connection:
                 counts = batches.counts(connection, ids)
         with runtime.engine.begin() as connection:
-            webhook_events.note_worked(connection, name, run_id)
+            webhook_events.note_worked(connection, flow.name, run_id)
     return events, counts
 
 
-def _waiting(engine: sa.Engine) -> list[str]:
+def _waiting(engine: sa.Engine, flows: Mapping[str, Flow]) -> list[str]:
     """The flows for which events wait, in the order in which data travels."""
     with engine.connect() as connection:
         names = webhook_events.flows_waiting(connection)
-    return [name for name in flows.all_flows() if name in names]
+    return [name for name in flows if name in names]
 
 
 @contextmanager
