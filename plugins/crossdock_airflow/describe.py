@@ -56,8 +56,6 @@ def _section(dag: Any) -> list[str]:
 
 def _when(timetable: Any) -> str:
     """The timetable in words: its cron expression, and the assets that start a run besides."""
-    if _is_continuous(timetable):
-        return "`@continuous`"
     if not getattr(timetable, "asset_condition", None):
         return f"`{timetable.expression}` {timetable.timezone}"
     assets = ", ".join(asset.name for asset in timetable.asset_condition.objects)
@@ -82,14 +80,8 @@ def _place(dag: Any, flows: Sequence[str]) -> tuple[int, int]:
     return max(map(flows.index, worked), default=len(flows)), len(worked)
 
 
-def _is_continuous(timetable: Any) -> bool:
-    return type(timetable).__name__ == "ContinuousTimetable"
-
-
 def _in_words(timetable: Any) -> str:
     """The timetable for people: "every 5 min, and after `orders`"."""
-    if _is_continuous(timetable):
-        return "all the time"
     if condition := getattr(timetable, "asset_condition", None):
         loads = ", ".join(f"`{asset.name.removesuffix(' loaded')}`" for asset in condition.objects)
         return f"{_in_words(timetable.timetable)}, and after {loads}"

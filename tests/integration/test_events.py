@@ -8,14 +8,18 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import count
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from crossdock import flows
 from crossdock.errors import Transient
+from crossdock.flow import Flow
+from crossdock.runtime import Runtime
 from crossdock.steps import events
 from crossdock.store import webhook_events
+from crossdock.store.batches import Counts
 from crossdock.store.webhook_events import Event
 from integration.builders import line, place
 from integration.environment import Environment
@@ -141,3 +145,52 @@ def test_a_worker_that_waits_is_woken_by_an_event(shop: Environment):
             time.sleep(0.1)
         worker.join()
     assert in_tims(shop).count(key) == 1
+
+
+def test_the_newest_worker_takes_over_and_the_one_before_it_ends(shop: Environment):
+    keys = [place(shop, line()) for _ in range(2)]
+    with shop.runtime() as first, shop.runtime() as second:
+        before, after = events.Worked(), events.Worked()
+        old = threading.Thread(target=lambda: events.work(first, flows.all_flows(), before, seconds=60.0, run_id=RUN))
+        new = threading.Thread(target=lambda: events.work(second, flows.all_flows(), after, seconds=5.0, run_id="next"))
+        old.start()
+        ring(shop, keys[0])
+        until = time.monotonic() + 30.0
+        while not before.events and time.monotonic() < until:
+            time.sleep(0.05)
+        new.start()
+        old.join(30.0)
+        assert not old.is_alive()
+        ring(shop, keys[1])
+        new.join(60.0)
+    assert (before.events, after.events) == (1, 1)
+    assert [in_tims(shop).count(key) for key in keys] == [1, 1]
+    assert waiting(shop) == 0
+
+
+def test_a_fault_in_one_flow_holds_up_no_other_and_loses_nothing(shop: Environment, monkeypatch: pytest.MonkeyPatch):
+    real = events.one_pass
+
+    def broken(runtime: Runtime, flow: Flow, **more: Any) -> tuple[int, Counts]:
+        if flow.name == "shipments":
+            raise KeyError("a fault of the program")
+        return real(runtime, flow, **more)
+
+    key = place(shop, line())
+    ring(shop, "1", flow="shipments", system="tims")
+    ring(shop, key)
+    monkeypatch.setattr(events, "one_pass", broken)
+    with pytest.raises(KeyError):
+        work(shop)
+    assert in_tims(shop).count(key) == 1
+    assert waiting(shop) == 1
+
+
+def test_the_first_flow_has_every_second_pass_and_the_others_take_turns():
+    turns, order = events._Turns(), []
+    for _ in range(8):
+        name = turns.next(["orders", "shipments", "inventory"])
+        assert name
+        order.append(name)
+        turns.note(name, None)
+    assert order == ["orders", "shipments", "orders", "inventory"] * 2

@@ -11,10 +11,11 @@ and has all that changed before it began.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import select
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,8 @@ import sqlalchemy as sa
 
 from crossdock.errors import BatchStopped, CrossdockError
 from crossdock.flow import Flow
-from crossdock.steps.extract import extract
+from crossdock.steps import suites
+from crossdock.steps.extract import extract, validate_config
 from crossdock.steps.run_batches import run_batches
 from crossdock.store import batches, database, faults, versions, webhook_events
 from crossdock.store.batches import Counts
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 TOGETHER = 0.1  # seconds that an event waits for others
 SWEEP = 30.0  # seconds between two looks at the table: for a NOTIFY that was lost
 MANY = 100  # records from which on the list is read
+TAKE_OVER = "take over"  # text of a notice: another worker stands ready
+LONGEST_PASS = 3600.0  # seconds that a worker waits for the pass of the one before it
 PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds after a pass that failed, doubled each time
 
 
@@ -57,9 +61,49 @@ class Worked:
 class _Failed:
     """Why a flow's pass failed, and when (by the monotonic clock) it is tried again."""
 
-    error: CrossdockError
+    error: Exception
     pause: float
     again: float
+
+
+class _Turns:
+    """Whose pass is next. The first flow that waits, in the order in which data travels, has every second pass, for
+    whoever waits for the others waits for it too; the others take turns. A flow whose pass failed pauses."""
+
+    def __init__(self) -> None:
+        self._worked: list[str] = []  # the last one at the end
+        self._failed: dict[str, _Failed] = {}
+
+    def next(self, waiting: Sequence[str]) -> str | None:
+        """One of those that wait; None where none does, or all pause."""
+        now = time.monotonic()
+        ready = [name for name in waiting if name not in self._failed or self._failed[name].again <= now]
+        if not ready:
+            return None
+        first, *others = ready
+        if not others or self._worked[-1:] != [first]:
+            return first
+        return min(others, key=lambda name: self._worked.index(name) if name in self._worked else -1)
+
+    def note(self, name: str, error: Exception | None) -> None:
+        """Notes a pass."""
+        self._worked = [*(each for each in self._worked if each != name), name]
+        before = self._failed.pop(name, None)
+        if error:
+            pause = min(before.pause * 2, LONGEST_PAUSE) if before else PAUSE
+            self._failed[name] = _Failed(error, pause, time.monotonic() + pause)
+            ours = isinstance(error, CrossdockError)  # of another kind is a fault of the program
+            log.warning("%s: its events are tried again in %.0f s. %s", name, pause, error, exc_info=not ours)
+
+    @property
+    def error(self) -> Exception | None:
+        """Of a flow that pauses."""
+        return next((one.error for one in self._failed.values()), None)
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next flow is to be tried again."""
+        return min((max(one.again - time.monotonic(), 0.0) for one in self._failed.values()), default=SWEEP)
 
 
 def work(
@@ -71,31 +115,47 @@ def work(
     run_id: str = "",
     over: Over | None = None,
 ) -> None:
-    """Works what comes for so many seconds, with 0 what is there now, and counts it in `done`. `flows`: all of them, in
-    the order in which data travels. One worker at a time: another one waits.
+    """Works what comes, and counts it in `done`: until another worker stands ready, but at most so many seconds; with 0
+    what is there now. `flows`: all of them, in the order in which data travels.
 
-    A flow whose pass fails is tried again after a growing pause, while the others and its polling go on. Raises the
-    error of such a pass at the end, and Transient where the database is lost."""
-    until, failed = time.monotonic() + seconds, dict[str, _Failed]()
-    with database.lock(runtime.engine, "events"), _listening(runtime.engine) as notified:
+    One worker at a time. The newest one takes over: it prepares itself, and the one at work ends after its pass.
+
+    A flow whose pass fails, however it does, is tried again after a growing pause, while the others and its polling go
+    on. Raises the error of such a pass when the time is over, and Transient where the database is lost."""
+    until, turns = time.monotonic() + seconds, _Turns()
+    prepare(flows)
+    with (
+        _listening(runtime.engine, takes_over=seconds > 0) as notices,
+        database.lock(runtime.engine, "events", wait=LONGEST_PASS),
+    ):
         while True:
-            for name in _waiting(runtime.engine, flows):
-                if name in failed and failed[name].again > time.monotonic():
-                    continue
+            name = turns.next(_waiting(runtime.engine, flows))
+            if name:
+                error: Exception | None = None
                 try:
                     done.add(name, *one_pass(runtime, flows[name], run_id=run_id, over=over))
-                    failed.pop(name, None)
-                except CrossdockError as error:
-                    pause = min(failed[name].pause * 2, LONGEST_PAUSE) if name in failed else PAUSE
-                    failed[name] = _Failed(error, pause, time.monotonic() + pause)
-                    log.warning("%s: its events are tried again in %.0f s. %s", name, pause, error)
-            now = time.monotonic()
-            if now >= until:
+                except Exception as raised:
+                    error = raised
+                turns.note(name, error)
+            left = until - time.monotonic()
+            if not name and left <= 0:
                 break
-            if notified(min(until - now, SWEEP, *(max(one.again - now, 0.0) for one in failed.values()))):
+            came = notices(0.0 if name else min(left, SWEEP, turns.pause))
+            if TAKE_OVER in came:
+                return
+            if came and not name:
                 time.sleep(TOGETHER)
-    if failed:
-        raise next(iter(failed.values())).error
+    if turns.error:
+        raise turns.error
+
+
+def prepare(flows: Mapping[str, Flow]) -> None:
+    """Imports and reads what a pass needs, which costs seconds, ahead of the first one. A flow whose configuration is
+    broken says so when it is worked."""
+    suites.prepare()
+    for flow in flows.values():
+        with contextlib.suppress(CrossdockError):
+            validate_config(flow)
 
 
 def one_pass(runtime: Runtime, flow: Flow, *, run_id: str = "", over: Over | None = None) -> tuple[int, Counts]:
@@ -126,22 +186,25 @@ def _waiting(engine: sa.Engine, flows: Mapping[str, Flow]) -> list[str]:
 
 
 @contextmanager
-def _listening(engine: sa.Engine) -> Iterator[Callable[[float], bool]]:
-    """Gives a function that waits so many seconds for an event and says whether one came."""
+def _listening(engine: sa.Engine, *, takes_over: bool) -> Iterator[Callable[[float], set[str]]]:
+    """Gives a function that waits so many seconds for notices and returns their texts: "" for an event. `takes_over`:
+    tells other workers that this one stands ready."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text(f"LISTEN {webhook_events.CHANNEL}"))
+        if takes_over:
+            connection.execute(sa.select(sa.func.pg_notify(webhook_events.CHANNEL, TAKE_OVER)))
         driver: Any = connection.connection.driver_connection
 
-        def notified(seconds: float) -> bool:
+        def notices(seconds: float) -> set[str]:
             with faults.typed_errors():
                 if not driver.notifies:
                     select.select([driver], [], [], seconds)
                 driver.poll()
-                came = bool(driver.notifies)
+                came = {notice.payload for notice in driver.notifies if notice.pid != driver.info.backend_pid}
                 driver.notifies.clear()
             return came
 
         try:
-            yield notified
+            yield notices
         finally:
             connection.invalidate()  # a pooled session would go on listening

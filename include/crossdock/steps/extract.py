@@ -152,7 +152,7 @@ def extract(
     for key in keys if kind == "key" else ():
         if odd := records.unfit(key):
             raise ConfigError(f"A key {odd}.", do="Give the record's id; nothing was read.")
-    _validate_config(flow)
+    validate_config(flow)
     with runs.at_work(runtime.engine, run_id), writes.permitted(writes.none):
         if abilities.CHANNEL_ADVISOR in (flow.source.system, flow.target):
             with runtime.engine.begin() as connection:
@@ -222,8 +222,9 @@ def refresh_reference(
         return reader in _read(runtime, reading)
 
 
-def _validate_config(flow: Flow) -> None:
-    """Reads the flow's mappings and checks: a broken file stops a run before it has read anything."""
+def validate_config(flow: Flow) -> None:
+    """Reads the flow's mappings and checks: a broken file stops a run before it has read anything. Raises
+    ConfigError."""
     from crossdock.mapping import language
     from crossdock.rules import settings as rule_settings
     from crossdock.steps import suites
