@@ -21,6 +21,9 @@ import pytest
 
 from crossdock.dev import standalone, supervisor
 from crossdock.dev.supervisor import Database, Pauses
+from crossdock.errors import ConfigError
+from integration.environment import fresh_database
+from integration.receivers import SECRET, deliver, event, ids
 
 WAIT = 30.0
 SCRIPT = """
@@ -249,3 +252,104 @@ def test_a_number_of_before_the_machine_started_is_no_process_of_ours(left_behin
     assert status == ["Airflow was not running."]
     assert len(_living(left_behind)) == 1  # another program's by now
     assert not (tmp_path / "airflow.json").exists()
+
+
+# ---- the receiver of events ------------------------------------------------------------------------------------------
+
+WITH_RECEIVER = """
+import sys
+from pathlib import Path
+from crossdock.dev import standalone, supervisor
+supervisor.FIRST_PAUSE, supervisor.LOOK_EVERY = 0.2, 0.05
+supervisor.run(
+    [standalone.receiver(standalone.receiver_port())], supervisor.Database(lambda: True, lambda: None),
+    healthy=lambda: True, folder=Path(sys.argv[1]), patience=8,
+)
+"""
+
+
+@pytest.fixture
+def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("AIRFLOW_CONN_", "CROSSDOCK_WEBHOOK_SECRET"))]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def free_port(monkeypatch: pytest.MonkeyPatch) -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    monkeypatch.setenv(standalone.RECEIVER_PORT, str(port))
+    return port
+
+
+@pytest.mark.usefixtures("no_secrets")
+def test_without_a_signing_secret_there_is_no_receiver(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert standalone.receiver_port() is None
+    monkeypatch.setenv("CROSSDOCK_WEBHOOK_SECRET_TIMS", SECRET)
+    assert standalone.receiver_port() == 8090
+    monkeypatch.setenv(standalone.RECEIVER_PORT, "many")
+    with pytest.raises(ConfigError, match="no port"):
+        standalone.receiver_port()
+
+
+@pytest.mark.usefixtures("no_secrets")
+def test_a_secret_in_a_connection_starts_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {"webhook_secret": SECRET, "webhook_secret_previous": SECRET[::-1]}
+    connection = {"conn_type": "tims", "host": "http://127.0.0.1:1", "login": "l", "password": "p", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_TIMS", json.dumps(connection))
+    given = standalone.receiver(1).environment or {}
+    assert {name: value for name, value in given.items() if "SECRET" in name} == {
+        "CROSSDOCK_WEBHOOK_SECRET_TIMS": SECRET, "CROSSDOCK_WEBHOOK_SECRET_TIMS_PREVIOUS": SECRET[::-1],
+    }  # fmt: skip
+    assert "AIRFLOW_CONN_TIMS" not in given
+
+
+@pytest.mark.usefixtures("no_secrets")
+def test_a_port_of_the_receiver_that_is_taken_stops_the_start_before_anything_runs(
+    free_port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CROSSDOCK_RUN_DIR", str(tmp_path))
+    monkeypatch.setenv("CROSSDOCK_WEBHOOK_SECRET_TIMS", SECRET)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        airflow = probe.getsockname()[1]
+    with socket.create_server(("127.0.0.1", free_port)), pytest.raises(ConfigError) as error:
+        standalone.up(airflow, lambda _: None)
+    assert f"Port {free_port}, which the receiver of events needs, is taken" in str(error.value)
+    assert standalone.RECEIVER_PORT in str(error.value.do)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_secrets")
+def test_the_receiver_is_a_part_that_is_started_again_and_holds_no_secret_but_its_own(
+    free_port: int, postgres_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "logs").mkdir()
+    with fresh_database(postgres_url, "supervised") as url:
+        foreign = {
+            "AIRFLOW__CORE__FERNET_KEY": "of-airflow",
+            "AIRFLOW_CONN_ELSEWHERE": "http://l:of-a-system@127.0.0.1",
+        }
+        one = subprocess.Popen(
+            [sys.executable, "-c", WITH_RECEIVER, str(tmp_path)], start_new_session=True,
+            env=os.environ | foreign | {
+                "PYTHONPATH": os.pathsep.join(sys.path), "AIRFLOW_CONN_CROSSDOCK": url,
+                "CROSSDOCK_RUN_DIR": str(tmp_path), "CROSSDOCK_WEBHOOK_SECRET_CHANNEL_ADVISOR": SECRET,
+            },
+        )  # fmt: skip
+        try:
+            until(lambda: standalone.receiver_health(free_port) == standalone.HEALTHY)
+            assert deliver(f"http://127.0.0.1:{free_port}", event("evt_1")) == 202
+            (child,) = psutil.Process(one.pid).children()
+            own = child.environ()
+            assert own["CROSSDOCK_WEBHOOK_SECRET_CHANNEL_ADVISOR"] == SECRET
+            assert not any("of-airflow" in value or "of-a-system" in value for value in own.values())
+            child.kill()
+            until(lambda: "started again 1 times" in supervisor.parts_of(tmp_path)[standalone.RECEIVER]["said"])
+            until(lambda: standalone.receiver_health(free_port) == standalone.HEALTHY)
+            assert deliver(f"http://127.0.0.1:{free_port}", event("evt_2")) == 202
+            assert ids(url) == ["evt_1", "evt_2"]
+        finally:
+            one.terminate()
+            assert one.wait(WAIT) == 0
+    until(lambda: not _living(one.pid))
+    assert standalone.receiver_health(free_port) == "does not answer"

@@ -12,10 +12,9 @@ import typer
 
 from crossdock.cli import context
 from crossdock.cli.output import out
-from crossdock.receiver.sources import OpenSource
+from crossdock.receiver.sources import PORT, OpenSource
 
 app = typer.Typer()
-PORT = 8090
 
 
 @app.command("receive")

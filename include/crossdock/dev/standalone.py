@@ -1,9 +1,10 @@
-"""Airflow on one machine: api-server, scheduler, dag-processor and triggerer as one group of processes.
+"""Airflow on one machine: api-server, scheduler, dag-processor and triggerer as one group of processes; the receiver of
+events beside them, where a system's signing secret is there.
 
-In: the run folder (`.run`), a port, connections from the environment. Out: a running Airflow on loopback, its
-logs in `.run/logs`, its state in the embedded Postgres.
+In: the run folder (`.run`), a port, connections and signing secrets from the environment. Out: a running Airflow on
+loopback, its logs in `.run/logs`, its state in the embedded Postgres.
 Never: imports airflow (it only starts it), leaves a process behind, prints a password anywhere but on its own
-command `password`.
+command `password`; a secret of Airflow or a connection to a system in the receiver's environment.
 
     python -m crossdock.dev.standalone up|down|status|password [--port 8080]
 """
@@ -25,13 +26,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import sqlalchemy as sa
 
 from crossdock.dev import local, supervisor
 from crossdock.errors import ConfigError
+from crossdock.receiver import sources
 from crossdock.settings import PROJECT, run_dir
 
 COMPONENTS = {  # the log servers would listen on all interfaces, and all logs lie on this machine anyway
@@ -48,6 +50,8 @@ PARTS = {  # our name of a part: its name in Airflow's answer about health
     "dag-processor": "dag_processor",
     "triggerer": "triggerer",
 }
+RECEIVER = "receiver"
+RECEIVER_PORT = "CROSSDOCK_RECEIVER_PORT"  # where another port than the usual one is wanted
 USER = "admin"
 UP_SECONDS = 180
 DOWN_SECONDS = 25
@@ -144,6 +148,25 @@ def airflow_command() -> list[str]:
     return [sys.executable, "-m", "airflow"]
 
 
+def receiver_port() -> int | None:
+    """The port that the receiver of events takes; None where no system's signing secret is there: then it is not
+    started. Raises ConfigError."""
+    if not sources.signing():
+        return None
+    text = os.environ.get(RECEIVER_PORT) or str(sources.PORT)
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise ConfigError(f"{RECEIVER_PORT} is {text!r}, which is no port.", do="Give it a number up to 65535.")
+    return int(text)
+
+
+def receiver(port: int) -> supervisor.Part:
+    """The receiver, with what it needs of this process's environment and no more: other machines may reach it."""
+    names = ("PATH", "LANG", "HOME", "TMPDIR", "PYTHONPATH", "CROSSDOCK_RUN_DIR", "AIRFLOW_CONN_CROSSDOCK")
+    command = [sys.executable, "-c", "from crossdock.cli import main; main()", "receive", "--port", str(port)]
+    environment = {name: os.environ[name] for name in names if name in os.environ} | sources.signing()
+    return supervisor.Part(RECEIVER, command, logs() / f"{RECEIVER}.log", environment)
+
+
 # ---- up --------------------------------------------------------------------------------------------------------------
 
 
@@ -158,6 +181,8 @@ def up(port: int, say: Say) -> None:
             say("Airflow: what a killed supervisor has left behind is ended first")
             down(lambda _: None)
         elif state["port"] == port:
+            if receiver_port() and not state.get("receiver"):
+                say("The receiver of events is no part of what runs: stop it and start it again with the secrets.")
             if _healthy(port):
                 say(f"Airflow is already up on port {port}.")
                 return
@@ -169,18 +194,23 @@ def up(port: int, say: Say) -> None:
                 f"This installation's Airflow already runs, on port {state['port']}.", do="`make down` stops it."
             )
     require_free_port(port, "Airflow", "PORT")
+    if events_port := receiver_port():
+        require_free_port(events_port, "the receiver of events", RECEIVER_PORT)
     local.keep_private()
     local.start()
     env = environment(port)
     logs().mkdir(parents=True, exist_ok=True)
     migrated = _migrate(env, say)
     say("Airflow: starting api-server, scheduler, dag-processor and triggerer")
+    if events_port:
+        say(f"Receiver of events: starting on http://127.0.0.1:{events_port}")
     with (logs() / "airflow.log").open("ab") as output:
         started = subprocess.Popen(
             [sys.executable, "-m", "crossdock.dev.standalone", "supervise"],
             env=env, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
-    _state_file().write_text(json.dumps({"session": started.pid, "port": port, "boot": _boot_time()}))
+    running = {"session": started.pid, "port": port, "receiver": events_port, "boot": _boot_time()}
+    _state_file().write_text(json.dumps(running))
     try:
         if not migrated:
             run_airflow(env, "pools", "import", str(PROJECT / "include" / "config" / "pools.json"))
@@ -278,6 +308,17 @@ def health(port: int) -> dict[str, str]:
     return found
 
 
+def receiver_health(port: int) -> str:
+    """How the receiver of events is: `healthy`, or what is wrong."""
+    try:
+        urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+    except HTTPError:
+        return "its database does not answer"
+    except (OSError, ValueError):
+        return "does not answer"
+    return HEALTHY
+
+
 def _healthy(port: int) -> bool:
     """Whether all four components report themselves healthy."""
     return all(state == HEALTHY for state in health(port).values())
@@ -303,11 +344,18 @@ def supervise() -> int:
         supervisor.Part(name, [*airflow_command(), name, *options], logs() / f"{name}.log")
         for name, options in COMPONENTS.items()
     ]
+    if events_port := receiver_port():
+        parts.append(receiver(events_port))
     port = int(os.environ["AIRFLOW__API__PORT"])
+
+    def healthy() -> bool:
+        found = [*health(port).values(), *([receiver_health(events_port)] if events_port else [])]
+        return all(state == HEALTHY for state in found) and local.is_running()
+
     return supervisor.run(
         parts,
         supervisor.Database(local.is_alive, local.start),
-        healthy=lambda: all(state == HEALTHY for state in health(port).values()) and local.is_running(),
+        healthy=healthy,
         folder=run_dir().resolve(),
         patience=DOWN_SECONDS - 10,
     )
@@ -349,6 +397,8 @@ def status() -> dict[str, str]:
         return {"airflow": "not running"}
     found = {"supervisor": HEALTHY if state["session"] in members else "was killed; `up` starts it again"}
     found |= health(state["port"])
+    if events_port := state.get("receiver"):
+        found[RECEIVER] = receiver_health(events_port)
     if found["supervisor"] == HEALTHY:  # the supervisor knows that a part has ended before a heartbeat is missed
         for name, part in supervisor.parts_of(run_dir().resolve()).items():
             if not part["runs"]:

@@ -46,10 +46,13 @@ class Pauses:
 
 
 class Part:
-    """A process that is kept running. It leads a process group of its own, so that its children can be ended too."""
+    """A process that is kept running. It leads a process group of its own, so that its children can be ended too.
+    `environment`: all that it has; absent: that of this process."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
-        self.name, self.command, self.log = name, list(command), log
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.name, self.command, self.log, self.environment = name, list(command), log, environment
         self.child: subprocess.Popen | None = None
         self.pauses = Pauses()
         self.restarts = -1
@@ -71,8 +74,9 @@ class Part:
     def _start(self, now: float) -> None:
         with os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | self._mode(), 0o600), "ab") as output:
             self.child = subprocess.Popen(  # noqa: S603
-                self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, process_group=0
-            )
+                self.command, env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                process_group=0,
+            )  # fmt: skip
         self.restarts += 1
         self.pauses.started = now
         self.status = f"runs since {_clock()}" + (f", started again {self.restarts} times" if self.restarts else "")

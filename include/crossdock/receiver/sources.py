@@ -25,6 +25,7 @@ from crossdock.settings import base_dir
 from crossdock.systems import connections
 
 FILE = "receiver.yaml"
+PORT = 8090  # of the receiver, where no other is named
 SHORTEST_SECRET = 16  # characters; the contract of Channel Advisor takes no shorter one
 IN_EXTRA = ("webhook_secret", "webhook_secret_previous")
 
@@ -186,6 +187,17 @@ def secrets_of(system: str) -> Secrets | None:
                 do="Make one that nobody guesses, e.g. `openssl rand -hex 32`, and subscribe with it.",
             )
     return Secrets(tuple(value for value in values if value))
+
+
+def signing() -> dict[str, str]:
+    """The environment variables with the secrets of all systems that have one: what a receiver needs of them. Empty:
+    events are off. Raises ConfigError."""
+    found: dict[str, str] = {}
+    for system in sorted({rules.system for rules in load().sources.values() if rules.signature.header}):
+        names = (variable(system), f"{variable(system)}_PREVIOUS")
+        secrets = secrets_of(system)
+        found |= dict(zip(names, secrets.values if secrets else (), strict=False))
+    return found
 
 
 def _is_network(text: str) -> bool:
