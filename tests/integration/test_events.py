@@ -186,11 +186,22 @@ def test_a_fault_in_one_flow_holds_up_no_other_and_loses_nothing(shop: Environme
     assert waiting(shop) == 1
 
 
-def test_the_first_flow_has_every_second_pass_and_the_others_take_turns():
-    turns, order = events._Turns(), []
+def test_the_first_flow_has_every_second_pass_and_the_others_take_turns(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(events, "ECHOES", 0.0)
+    turns, order = events._Turns(flows.all_flows()), []
     for _ in range(8):
         name = turns.next(["orders", "shipments", "inventory"])
         assert name
         order.append(name)
         turns.note(name, None)
     assert order == ["orders", "shipments", "orders", "inventory"] * 2
+
+
+def test_a_flow_whose_events_are_mostly_echoes_pauses_between_its_passes():
+    turns = events._Turns(flows.all_flows())
+    assert turns.next(["inventory"]) == "inventory"
+    turns.note("inventory", None)
+    turns.note("orders", None)
+    assert turns.next(["inventory"]) is None
+    assert turns.next(["orders", "inventory"]) == "orders"
+    assert 0.0 < turns.pause(["inventory"]) <= events.ECHOES

@@ -6,7 +6,7 @@ of its events, where they wait together.
 
 A pass is one flow with all that waits for it. Where few records are named each is read by its key. Where many are, in
 a storm, the flow's list is read from its watermark, as the schedule does: that is one request for a hundred records,
-and has all that changed before it began.
+and has all that changed before it began. So events leave the minute's requests to the flows' own runs.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from crossdock.steps.run_batches import run_batches
 from crossdock.store import batches, database, faults, versions, webhook_events
 from crossdock.store.batches import Counts
 from crossdock.store.runs import Over
+from crossdock.systems import limits
 
 if TYPE_CHECKING:
     from crossdock.runtime import Runtime
@@ -38,7 +39,9 @@ log = logging.getLogger(__name__)
 
 TOGETHER = 0.1  # seconds that an event waits for others
 SWEEP = 30.0  # seconds between two looks at the table: for a NOTIFY that was lost
+ECHOES = 2.0  # seconds between two passes of a flow whose events are mostly echoes
 MANY = 100  # records from which on the list is read
+BY_KEY = 1 / 40  # of a minute's requests that a pass may take for its records; above it reads the list too
 TAKE_OVER = "take over"  # text of a notice: another worker stands ready
 LONGEST_PASS = 3600.0  # seconds that a worker waits for the pass of the one before it
 PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds after a pass that failed, doubled each time
@@ -57,27 +60,21 @@ class Worked:
         self.counts[flow] = self.counts[flow] + counts if flow in self.counts else counts
 
 
-@dataclass(frozen=True)
-class _Failed:
-    """Why a flow's pass failed, and when (by the monotonic clock) it is tried again."""
-
-    error: Exception
-    pause: float
-    again: float
-
-
 class _Turns:
     """Whose pass is next. The first flow that waits, in the order in which data travels, has every second pass, for
-    whoever waits for the others waits for it too; the others take turns. A flow whose pass failed pauses."""
+    whoever waits for the others waits for it too; the others take turns. A flow whose pass failed pauses, and so does
+    one that reads what Crossdock itself writes: its events are mostly echoes, and go together."""
 
-    def __init__(self) -> None:
+    def __init__(self, flows: Mapping[str, Flow]) -> None:
+        self._flows = flows
         self._worked: list[str] = []  # the last one at the end
-        self._failed: dict[str, _Failed] = {}
+        self._again: dict[str, float] = {}  # by the monotonic clock
+        self._failed: dict[str, tuple[Exception, float]] = {}  # with the pause
 
     def next(self, waiting: Sequence[str]) -> str | None:
         """One of those that wait; None where none does, or all pause."""
         now = time.monotonic()
-        ready = [name for name in waiting if name not in self._failed or self._failed[name].again <= now]
+        ready = [name for name in waiting if self._again.get(name, now) <= now]
         if not ready:
             return None
         first, *others = ready
@@ -88,22 +85,23 @@ class _Turns:
     def note(self, name: str, error: Exception | None) -> None:
         """Notes a pass."""
         self._worked = [*(each for each in self._worked if each != name), name]
-        before = self._failed.pop(name, None)
+        _, before = self._failed.pop(name, (None, 0.0))
+        pause = ECHOES if self._flows[name].source.system == "tims" else 0.0
         if error:
-            pause = min(before.pause * 2, LONGEST_PAUSE) if before else PAUSE
-            self._failed[name] = _Failed(error, pause, time.monotonic() + pause)
+            pause = min(max(before * 2, PAUSE), LONGEST_PAUSE)
+            self._failed[name] = (error, pause)
             ours = isinstance(error, CrossdockError)  # of another kind is a fault of the program
             log.warning("%s: its events are tried again in %.0f s. %s", name, pause, error, exc_info=not ours)
+        self._again[name] = time.monotonic() + pause
 
     @property
     def error(self) -> Exception | None:
-        """Of a flow that pauses."""
-        return next((one.error for one in self._failed.values()), None)
+        """Of a flow that failed and is to be tried again."""
+        return next((error for error, _ in self._failed.values()), None)
 
-    @property
-    def pause(self) -> float:
-        """Seconds until the next flow is to be tried again."""
-        return min((max(one.again - time.monotonic(), 0.0) for one in self._failed.values()), default=SWEEP)
+    def pause(self, waiting: Sequence[str]) -> float:
+        """Seconds until one of those that wait is next."""
+        return min((max(self._again.get(name, 0.0) - time.monotonic(), 0.0) for name in waiting), default=SWEEP)
 
 
 def work(
@@ -122,14 +120,15 @@ def work(
 
     A flow whose pass fails, however it does, is tried again after a growing pause, while the others and its polling go
     on. Raises the error of such a pass when the time is over, and Transient where the database is lost."""
-    until, turns = time.monotonic() + seconds, _Turns()
+    until, turns = time.monotonic() + seconds, _Turns(flows)
     prepare(flows)
     with (
         _listening(runtime.engine, takes_over=seconds > 0) as notices,
         database.lock(runtime.engine, "events", wait=LONGEST_PASS),
     ):
         while True:
-            name = turns.next(_waiting(runtime.engine, flows))
+            waiting = _waiting(runtime.engine, flows)
+            name = turns.next(waiting)
             if name:
                 error: Exception | None = None
                 try:
@@ -140,7 +139,7 @@ def work(
             left = until - time.monotonic()
             if not name and left <= 0:
                 break
-            came = notices(0.0 if name else min(left, SWEEP, turns.pause))
+            came = notices(0.0 if name else min(left, SWEEP, turns.pause(waiting)))
             if TAKE_OVER in came:
                 return
             if came and not name:
@@ -163,7 +162,7 @@ def one_pass(runtime: Runtime, flow: Flow, *, run_id: str = "", over: Over | Non
     with versions.in_force(runtime.engine):
         with runtime.engine.begin() as connection:
             events, keys = webhook_events.take(connection, flow.name, run_id)
-        if len(keys) < MANY:
+        if len(keys) < min(MANY, limits.load(flow.source.system).requests_per_minute * BY_KEY):
             ids = extract(runtime, flow, kind="event", keys=keys, run_id=run_id, over=over)
         else:
             ids = extract(runtime, flow, run_id=run_id, over=over)

@@ -416,20 +416,26 @@ def _set_back(runtime: Runtime, reading: _Reading, since: datetime | None, serve
 
 
 def _by_key(runtime: Runtime, resource: Resource, keys: Sequence[str], gone_ok: bool) -> Iterator[records.Item]:
-    """Reads records by their keys. ConfigError for one that is not there; with `gone_ok` it is left out, and so is one
-    whose key the system does not take."""
-    for key in keys:
+    """Reads records by their keys, several at a time. ConfigError for one that is not there; with `gone_ok` it is left
+    out, and so is one whose key the system does not take."""
+
+    def one(key: str) -> records.Item | None:
         try:
-            yield records.read_one(runtime, resource, key)
+            return records.read_one(runtime, resource, key)
         except RecordRejected as error:
             if gone_ok and error.status in (400, 404):
                 log.warning("%s has no record %s in %s any more.", resource.system, segment(key), resource.path)
-                continue
+                return None
             if error.status != 404:
                 raise
             raise ConfigError(
                 f"{resource.system} has no record {key} in {resource.path}.", do="Check the id; nothing was changed."
             ) from error
+
+    at_once = limits.load(resource.system).at_once
+    with Pool(at_once, "by key") as pool:
+        for some in _chunks(keys, at_once):
+            yield from (item for item in pool.map(one, some) if item is not None)
 
 
 def _chunks(records: Iterable[T], size: int) -> Iterator[list[T]]:
