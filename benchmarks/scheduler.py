@@ -92,8 +92,8 @@ def on_ports_of_its_own(folder: Path) -> Iterator[None]:
     for name in [name for name in before if name.startswith(("AIRFLOW", "CROSSDOCK"))]:
         del os.environ[name]
     os.environ.update(
-        {"CROSSDOCK_RUN_DIR": str(folder), "CROSSDOCK_CA_PORT": str(_free_port()),
-         "CROSSDOCK_TIMS_PORT": str(_free_port())}
+        {"CROSSDOCK_RUN_DIR": str(folder), "CROSSDOCK_CA_PORT": str(free_port()),
+         "CROSSDOCK_TIMS_PORT": str(free_port())}
     )  # fmt: skip
     os.environ.update(demo.connections())
     try:
@@ -127,7 +127,7 @@ def sandbox() -> Iterator[None]:
 @contextmanager
 def _installation() -> Iterator[int]:
     """The demo after its first day; the port of its Airflow."""
-    port = _free_port()
+    port = free_port()
     try:
         _demo("up", "--days", "1", "--port", str(port))
         yield port
@@ -146,7 +146,7 @@ def _demo(*arguments: str) -> None:
         raise RuntimeError(f"The demo failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -135,6 +135,40 @@ def test_the_section_of_the_console_is_written_anew_by_its_own_part(
     assert "GET /gone" not in page
 
 
+EVENTS = {
+    "events": {"in_tims_p50": 1.1, "in_tims_p95": 2.4, "received_p50": 0.01, "received_p95": 0.02, "taken_p50": 0.2,
+               "taken_p95": 0.5, "confirmed_p50": 1.5, "confirmed_p95": 2, "whole_p50": 1.2, "whole_p95": 2.5,
+               "orders": 1500, "listed": 2, "missing": 0},
+    "storm": {"seconds": 300, "fed": 200, "events": 50_000, "lost": 0, "twice": 1, "orders": 2000, "unexplained": 0,
+              "never": 900, "errors": 0, "unavailable": 12, "later": 1.2},
+    "receiver": {"p50": 4, "p95": 12, "refused": 0, "megabytes": 90},
+    "idle with": {"airflow": 9.5}, "idle without": {"airflow": 8},
+}  # fmt: skip
+
+
+def test_the_rows_of_events_say_what_was_met_and_what_was_missed(found: Measured) -> None:
+    for name, result in EVENTS.items():
+        found.add(name, result)
+    page = bench.table(found, "events").markdown()
+    for row in (
+        "| an order's event to the sales order | p95 2.40 s | half of them | 1.10 s |  | p50 ≤ 1.2 s, p95 ≤ 2 s missed",
+        "|   orders lost; twice | 0; 1 | of | 2,000 |  | 0; 0 missed |",
+        "| the receiver at 300 deliveries/s | p95 12.0 ms |",
+        "| waiting for events, of a core | 1.5 % |",
+    ):
+        assert row in page
+
+
+@pytest.mark.parametrize("part", sorted(bench.SECTIONS))
+def test_a_section_takes_the_place_of_its_own_and_of_no_other(part: str) -> None:
+    titles = [title for title, _ in bench.SECTIONS.values()]
+    text = "# Performance\n" + "".join(f"{title}\n\nold {title.strip()}\n" for title in titles)
+    title = bench.SECTIONS[part][0]
+    made = bench._with(text, title, f"{title}\n\nnew\n")
+    assert made == text.replace(f"old {title.strip()}", "new")
+    assert bench._with("# Performance\n", title, f"{title}\n\nnew\n") == f"# Performance\n{title}\n\nnew\n"
+
+
 def test_nothing_measured_is_a_table_all_the_same(found: Measured) -> None:
     assert bench.table(found, *bench.PARTS).markdown().count("not measured") >= 12
 

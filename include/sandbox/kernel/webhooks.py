@@ -330,5 +330,7 @@ class Webhooks:
                     to.url, content=body if is_whole else body[: len(body) // 2], headers=headers
                 )
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
+            self.counts["unanswered"] += 1
             return False
+        self.counts[f"answered {answer.status_code}"] += 1
         return answer.is_success
