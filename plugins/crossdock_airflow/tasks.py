@@ -301,6 +301,19 @@ def work_events() -> dict[str, Any]:
     return {"events": done.events, **{flow: str(counts) for flow, counts in done.counts.items()}}
 
 
+@task(execution_timeout=timedelta(minutes=10))
+def keep_subscriptions() -> list[str]:
+    """Keeps the subscriptions to both systems' events as they should be, and sends the alerts; a sentence for each
+    source."""
+    from crossdock.services import subscriptions
+
+    with runtime() as opened:
+        try:
+            return [subscriptions.sentence(standing) for standing in subscriptions.keep(opened)]
+        finally:
+            send(opened.engine)
+
+
 @task(execution_timeout=HOUR)
 def controls() -> dict[str, Any]:
     """The close of the month that yesterday belongs to, by TIMS's own clock, or of the one that a person asks for.

@@ -49,12 +49,16 @@ TO_CHANNEL_ADVISOR: dict[str, Callable[[ChannelAdvisor], object]] = {
     "product": lambda ca: ca.update_product("A", {}),
     "new listing": lambda ca: ca.create_listing({}),
     "listing": lambda ca: ca.update_listing(1, {}),
+    "subscription": lambda ca: ca.subscribe("http://127.0.0.1/x", ["OrderCreated"], "s" * 32),
+    "end of one": lambda ca: ca.unsubscribe("1"),
     "anything": lambda ca: ca.call("DELETE", "/v2/orders/1"),
 }
 TO_TIMS: dict[str, Callable[[Tims], object]] = {
     "post": lambda tims: tims.post("customers", {}, key="k"),
     "patch": lambda tims: tims.patch("customers/1", {}, etag='"1"'),
     "put": lambda tims: tims.put("inventory/counts/1", {}, etag='"1"'),
+    "subscription": lambda tims: tims.subscribe("http://127.0.0.1/x", ["item.updated"], "s" * 32),
+    "end of one": lambda tims: tims.unsubscribe("1"),
     "bulk": lambda tims: tims.bulk([Operation("1", "/customers", "k", {})]),
 }
 

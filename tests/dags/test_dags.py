@@ -40,6 +40,7 @@ SPECIAL: dict[str, dict[str, set[str]]] = {
     "reconcile": {"compare": set()},
     "shadow_report": {"compare_shadow": set()},
     "events": {"work_events": set()},
+    "subscriptions": {"keep_subscriptions": set()},
 }
 ONE_FLOW = [name for name in NAMES if name not in (*SPECIAL, "nightly_close")]
 # What is expected of these DAGs; another one states its own times.
@@ -65,6 +66,7 @@ INTERVAL = {
     "reconcile": timedelta(days=1),
     "shadow_report": timedelta(days=1),
     "events": timedelta(minutes=15),
+    "subscriptions": timedelta(hours=1),
 }
 # Which loads start a run besides the timetable: the way of the data.
 STARTED_BY = {
@@ -126,7 +128,7 @@ def test_what_notes_say_is_found_in_the_dag_files() -> None:
         ("orders", "orders_sweep", "ledger", "nightly_close"), "counts"
     )
     assert found["reconcile"] == "reconciled"
-    assert set(NAMES) - set(found) == {"watch", "price_approvals"}
+    assert set(NAMES) - set(found) == {"watch", "price_approvals", "subscriptions"}
 
 
 def test_a_close_that_is_late_raises_an_alert(bag: DagBag) -> None:

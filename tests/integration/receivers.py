@@ -87,7 +87,9 @@ def settings(**changes: Any) -> sources.Settings:
 
 
 @contextmanager
-def receiving(database_url: str, secrets: dict[str, Secrets] | None = None, **changes: Any) -> Iterator[str]:
+def receiving(
+    database_url: str, secrets: dict[str, Secrets] | None = None, *, port: int = 0, **changes: Any
+) -> Iterator[str]:
     """A receiver in a thread of this process; its URL."""
     used = settings(**changes)
     found = [
@@ -96,7 +98,7 @@ def receiving(database_url: str, secrets: dict[str, Secrets] | None = None, **ch
         if rules.signature.header and (used_secrets := (secrets or SECRETS).get(rules.system))
     ]
     engine = database.engine(database_url, role=webhook_events.RECEIVER_ROLE)
-    listener = listening("127.0.0.1", 0)
+    listener = listening("127.0.0.1", port)
     server = uvicorn.Server(config_of(Receiver(found, Journal(engine), used), used))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -25,6 +25,7 @@ from crossdock.cli import (
     customers,
     database,
     dead_letters,
+    events,
     go_live,
     mappings,
     new_flow,
@@ -55,7 +56,7 @@ for topic in (connect, survey, sync, status, close, reconcile, go_live, receive,
     app.add_typer(topic.app)
 for name, topic in {
     "dead-letters": dead_letters, "prices": prices, "db": database, "mapping": mappings, "customers": customers,
-    "watermark": watermarks, "catalog": catalog, "config": config,
+    "watermark": watermarks, "catalog": catalog, "config": config, "events": events,
 }.items():  # fmt: skip
     app.add_typer(topic.app, name=name)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta
 
@@ -23,10 +24,12 @@ from crossdock.config import Struct
 from crossdock.errors import ConfigError
 from crossdock.settings import base_dir
 from crossdock.systems import connections
+from crossdock.systems.connections import Connection
 
 FILE = "receiver.yaml"
 PORT = 8090  # of the receiver, where no other is named
 SHORTEST_SECRET = 16  # characters; the contract of Channel Advisor takes no shorter one
+PUBLIC_URL, INSIDE_URL = "CROSSDOCK_RECEIVER_URL", "CROSSDOCK_RECEIVER_INSIDE_URL"
 IN_EXTRA = ("webhook_secret", "webhook_secret_previous")
 
 Count = Annotated[int, Meta(ge=1, le=10**9)]
@@ -68,6 +71,8 @@ class Source(Struct, frozen=True):
     signature: Signature
     fields: Fields
     events: dict[str, tuple[str, ...]]  # type of an event -> the flows that read its record; "" where there is no type
+    api: str = ""  # of Channel Advisor: the API that the connection speaks
+    subscribe: tuple[str, ...] = ()  # types to subscribe to; empty: those of `events`
     headers: Headers = Headers()
     addresses: tuple[str, ...] = ()  # networks that deliveries come from; empty: any
 
@@ -75,11 +80,19 @@ class Source(Struct, frozen=True):
         return [("addresses", f"{text!r} is no network such as 203.0.113.0/24") for text in self.addresses
                 if not _is_network(text)]  # fmt: skip
 
+    @property
+    def types(self) -> frozenset[str]:
+        """The types of events that a flow reads the record of."""
+        return frozenset(self.subscribe or (type for type, flows in self.events.items() if type and flows))
+
 
 class Settings(Struct, frozen=True):
     """The whole file."""
 
     sources: dict[str, Source]
+    public_url: str = ""  # where the systems reach the receiver, without a source's path; empty: events are off
+    inside_url: str = ""  # where the workers reach it; empty: the same
+    keep_days: Count = 30  # of a worked event
     body_bytes: Count = 262_144
     age_seconds: Count = 300
     at_once: Count = 500  # deliveries that are read or written at one time
@@ -89,6 +102,21 @@ class Settings(Struct, frozen=True):
         paths = [source.path for source in self.sources.values()]
         if len(set(paths)) < len(paths):
             yield "sources", "two of them have one path"
+        for name in ("public_url", "inside_url"):
+            text = getattr(self, name)
+            if text and not _is_base(text, inside=name == "inside_url"):
+                yield name, f"{text!r} is no address such as https://events.example.com"
+
+    @property
+    def address(self) -> str:
+        """Where the systems reach the receiver: of the environment, or else of the file; "" where events are off.
+        Raises ConfigError."""
+        return _base(PUBLIC_URL, self.public_url)
+
+    @property
+    def inside(self) -> str:
+        """Where this machine reaches the receiver. Raises ConfigError."""
+        return _base(INSIDE_URL, self.inside_url, inside=True) or self.address
 
 
 def read() -> config.File[Settings]:
@@ -136,15 +164,19 @@ class OpenSource:
 
     def is_signed(self, signature: str, timestamp: str, body: bytes) -> bool:
         """Whether one of the secrets made the signature. Takes the same time whichever it is, and for none."""
-        rules = self.rules.signature
         given = signature.encode("latin-1", "replace")
-        covered = timestamp.encode("latin-1", "replace") + b"." + body if rules.timestamp else body
         agreeing = 0
         for key in self.secrets.keys:
-            digest = hmac.new(key, covered, getattr(hashlib, rules.algorithm)).digest()
-            text = digest.hex() if rules.encoding == "hex" else base64.b64encode(digest).decode()
-            agreeing += hmac.compare_digest(f"{rules.prefix}{text}".encode(), given)
+            agreeing += hmac.compare_digest(signed(self.rules.signature, key, timestamp, body).encode(), given)
         return agreeing > 0
+
+
+def signed(rules: Signature, key: bytes, timestamp: str, body: bytes) -> str:
+    """The signature that a source with this secret gives a body."""
+    covered = timestamp.encode("latin-1", "replace") + b"." + body if rules.timestamp else body
+    digest = hmac.new(key, covered, getattr(hashlib, rules.algorithm)).digest()
+    text = digest.hex() if rules.encoding == "hex" else base64.b64encode(digest).decode()
+    return f"{rules.prefix}{text}"
 
 
 def open_sources(settings: Settings) -> list[OpenSource]:
@@ -168,15 +200,17 @@ def variable(system: str) -> str:
     return f"CROSSDOCK_WEBHOOK_SECRET_{system.upper()}"
 
 
-def secrets_of(system: str) -> Secrets | None:
+def secrets_of(system: str, connection: Connection | None = None) -> Secrets | None:
     """A system's signing secrets: of the environment, or else of its connection's extra; None where there are none.
+    `connection`: where it is not the one that the environment names.
 
     A receiver that other machines reach is best given the secrets alone, and no connection. Raises ConfigError."""
     names = [variable(system), f"{variable(system)}_PREVIOUS"]
     values = [os.environ.get(name, "") for name in names]
-    if not values[0] and os.environ.get(connections.variable(system), "").strip():
-        extra = connections.from_environment(system).extra
-        values = [extra.get(name) or "" for name in IN_EXTRA]
+    if not values[0] and connection is None and os.environ.get(connections.variable(system), "").strip():
+        connection = connections.from_environment(system)
+    if not values[0] and connection is not None:
+        values = [connection.extra.get(name) or "" for name in IN_EXTRA]
         names = [f"{name} in the extra of {connections.variable(system)}" for name in IN_EXTRA]
     if not values[0]:
         return None
@@ -198,6 +232,30 @@ def signing() -> dict[str, str]:
         secrets = secrets_of(system)
         found |= dict(zip(names, secrets.values if secrets else (), strict=False))
     return found
+
+
+def _base(variable: str, text: str, *, inside: bool = False) -> str:
+    """An address of the receiver, of the environment or else of the file, without a slash at its end."""
+    given = os.environ.get(variable, "").strip()
+    if given and not _is_base(given, inside=inside):
+        raise ConfigError(
+            f"{variable} is no address such as https://events.example.com.",
+            do="Give scheme, host, port and the path in front of /hooks, if any; http is for this machine only.",
+        )
+    return (given or text).rstrip("/")
+
+
+def _is_base(text: str, *, inside: bool = False) -> bool:
+    """Whether a text is an address that nobody but the receiver reads: https, or http of this machine; `inside` a
+    network of our own http, too."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and (inside or connections.is_loopback(host)))
+    extra = parts.username or parts.password or parts.query or parts.fragment
+    return is_safe and bool(host) and not extra and text.isascii() and text.isprintable() and " " not in text
 
 
 def _is_network(text: str) -> bool:

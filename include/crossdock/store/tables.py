@@ -1368,6 +1368,18 @@ ops_silence = Table(
     comment="Alerts of one kind and key that a person does not want to hear of for a while",
 )
 
+ops_subscription = Table(
+    "subscription",
+    metadata,
+    Column("system", Text, nullable=False),
+    Column("subscription_id", Text, nullable=False, comment="As the system gave it"),
+    Column("fingerprint", Text, nullable=False, comment="Of the secret it was made with; tells nothing of the secret"),
+    Column("since", Moment, comment="When it was made, by the system's clock; empty: it shows none"),
+    Column("made_at", Moment, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("system", "subscription_id"),
+    schema="ops",
+    comment="One subscription to a system's events that was made here, and with which secret",
+)
 ops_webhook_event = Table(
     "webhook_event",
     metadata,

@@ -6,9 +6,10 @@ system and flow twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -18,6 +19,7 @@ from crossdock.store.tables import ops_webhook_event as table
 
 CHANNEL = "crossdock_events"  # of NOTIFY: something came
 RECEIVER_ROLE = "crossdock_receiver"  # may add events and nothing else
+PORTION = 5_000  # rows that one transaction deletes
 
 
 class Event(NamedTuple):
@@ -83,3 +85,76 @@ def note_worked(connection: sa.Connection, flow: str, run_id: str) -> None:
         .where(table.c.flow == flow, table.c.worked_at.is_(None), table.c.run_id == run_id, table.c.times > 0)
         .values(worked_at=sa.func.now())
     )
+
+
+# ---- what people ask for -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which events. `state`: waiting, worked, or "" for both; `since`: received then or later; `ids`: those alone."""
+
+    system: str = ""
+    flow: str = ""
+    state: str = ""
+    since: datetime | None = None
+    ids: Collection[str] = ()
+
+    def where(self) -> list[sa.ColumnElement[bool]]:
+        """The conditions; none for all events."""
+        wanted: list[sa.ColumnElement[bool]] = []
+        if self.system:
+            wanted.append(table.c.system == self.system)
+        if self.flow:
+            wanted.append(table.c.flow == self.flow)
+        if self.state:
+            wanted.append(table.c.worked_at.is_(None) if self.state == "waiting" else table.c.worked_at.is_not(None))
+        if self.since:
+            wanted.append(table.c.received_at >= self.since)
+        if self.ids:
+            wanted.append(table.c.event_id == sa.any_(sa.bindparam("ids", list(self.ids), type_=sa.ARRAY(sa.Text))))
+        return wanted
+
+
+def listed(connection: sa.Connection, wanted: Filter, limit: int) -> Sequence[sa.Row]:
+    """Events, the newest first; `seconds`: how long each has waited, or waited until it was worked."""
+    seconds = sa.extract("epoch", sa.func.coalesce(table.c.worked_at, sa.func.now()) - table.c.received_at)
+    newest = (table.c.received_at.desc(), table.c.event_id, table.c.flow)
+    statement = sa.select(table, seconds.label("seconds")).where(*wanted.where()).order_by(*newest).limit(limit)
+    return connection.execute(statement).all()
+
+
+def count(connection: sa.Connection, wanted: Filter) -> int:
+    """How many events a flow reads there are of these."""
+    return connection.execute(_of_flows(sa.select(sa.func.count()).select_from(table), wanted)).scalar_one()
+
+
+def replay(connection: sa.Connection, wanted: Filter) -> int:
+    """Lets events that a flow reads wait again, and wakes the worker once this is committed. How many."""
+    # Without a run: the one that has worked them may be at work now, and notes as worked what it has taken.
+    again = sa.update(table).values(worked_at=None, run_id="")
+    changed = connection.execute(_of_flows(again, wanted)).rowcount
+    if changed:
+        connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
+    return changed
+
+
+def _of_flows(statement: Any, wanted: Filter) -> Any:
+    return statement.where(table.c.flow != "", *wanted.where())
+
+
+def age(engine: sa.Engine, older: timedelta) -> int:
+    """Deletes events that were worked so long ago, in portions; those that wait stay. How many."""
+    return sum(_portions(engine, older))
+
+
+def _portions(engine: sa.Engine, older: timedelta) -> Iterator[int]:
+    keys = (table.c.system, table.c.event_id, table.c.flow)
+    old = (table.c.worked_at < sa.func.now() - older, table.c.received_at < sa.func.now() - older)
+    some = sa.select(*keys).where(*old).limit(PORTION).with_for_update(skip_locked=True)
+    while True:
+        with engine.begin() as connection:
+            deleted = connection.execute(sa.delete(table).where(sa.tuple_(*keys).in_(some))).rowcount
+        yield deleted
+        if deleted < PORTION:
+            return

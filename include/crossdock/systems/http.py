@@ -498,6 +498,15 @@ def is_allowed(request: Callable[[], object]) -> bool:
     return True
 
 
+def ended(delete: Callable[[], object]) -> None:
+    """Deletes something at a system; what is gone already is deleted. Raises what else the request raises."""
+    try:
+        delete()
+    except RecordRejected as refused:
+        if refused.status != 404:
+            raise
+
+
 def retry_after(headers: Mapping[str, str], longest: float) -> float | None:
     """Retry-After in seconds, 0 to `longest`, from seconds or an HTTP date (against the answer's Date); else None."""
     text = headers.get("Retry-After", "").strip()

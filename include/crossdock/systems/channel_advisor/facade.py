@@ -6,7 +6,7 @@ Never: a computed nextLink or one to another origin; a refusal in the guise of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,15 +15,16 @@ import msgspec
 
 from crossdock.errors import BadResponse, ConfigError, Refusal
 from crossdock.keys import segment
-from crossdock.systems import failures, paging, scan, times
+from crossdock.systems import failures, paging, scan, subscriptions, times
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
 from crossdock.systems.channel_advisor.protocol import Abilities, Item, Jobs, Reported, Written, sites_of
 from crossdock.systems.connections import Connection
-from crossdock.systems.http import Answer, Http, Refused, TokenRefused, is_allowed, origin
+from crossdock.systems.http import Answer, Http, Refused, TokenRefused, ended, is_allowed, origin
 from crossdock.systems.limits import Limits
 from crossdock.systems.limits import of as limits_of
 from crossdock.systems.paging import Page, Single, Split
+from crossdock.systems.subscriptions import Subscription
 
 LINES_IN_A_LIST = 20  # contract: lists truncate long orders
 SKUS_A_REQUEST = 100  # contract: of the filter `sku`
@@ -36,6 +37,7 @@ NEWEST_DAYS = (1, 7, 30, 0)  # to go back for enough orders; 0: from the beginni
 class Facade:
     """A client of `/v2`; what each call does is in `protocol.ChannelAdvisor`."""
 
+    api = "v2"
     can = Abilities()
     product_ids: Callable[[Sequence[str]], Mapping[str, int]] | None = None  # it knows products by SKU
     jobs: Jobs | None = None  # it has none
@@ -173,6 +175,29 @@ class Facade:
         """Decides a return; gives it as stored, as received. The decision that brought its status is no-op."""
         path = f"/v2/returns/{segment(return_id)}/resolve"
         return self._http.request("POST", path, _stored, body=_encode({"Decision": decision}), repeatable=True)
+
+    def subscriptions(self) -> list[Subscription]:
+        """The subscriptions to events that this application has."""
+        rows = [_any.decode(raw) for page in self.pages("webhooks") for raw in page.records]
+        return [self._subscription(row, "GET /v2/webhooks") for row in rows]
+
+    def subscribe(self, url: str, types: Iterable[str], secret: str) -> Subscription:
+        """Subscribes to events. RecordRejected(status=409) where the address has a subscription; a lost answer is
+        OutcomeUnknown, and the list shows what became of it."""
+        sent = {"Url": url, "Events": sorted(types), "SigningSecret": secret}
+        return self._subscription(self.call("POST", "/v2/webhooks", sent), "POST /v2/webhooks")
+
+    def unsubscribe(self, id: str) -> None:
+        """Ends a subscription; what waits to be delivered is dropped. One that is gone already is ended."""
+        ended(lambda: self.call("DELETE", f"/v2/webhooks/{segment(id)}"))
+
+    def _subscription(self, row: Any, what: str) -> Subscription:
+        try:
+            return subscriptions.read(
+                row, id="WebhookID", url="Url", types="Events", made_at="CreatedDate", on="Enabled"
+            )
+        except (LookupError, TypeError, ValueError):
+            raise failures.make("not_contract", self.connection, what, detail="no subscription") from None
 
     def report_shipments(self, shipments: Sequence[Item]) -> list[Reported]:
         """Reports up to 100 shipments (ShipmentCreate); one result for each, in their order. Idempotent: a repeat is

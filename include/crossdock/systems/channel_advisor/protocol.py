@@ -19,6 +19,7 @@ from crossdock.errors import CrossdockError
 from crossdock.systems.connections import Connection
 from crossdock.systems.limits import Limits
 from crossdock.systems.paging import Page, Single
+from crossdock.systems.subscriptions import Subscription
 
 Item = dict[str, Any] | msgspec.Raw  # one of a batch: a document, or its JSON
 
@@ -73,6 +74,7 @@ class ChannelAdvisor(Protocol):
 
     connection: Connection
     limits: Limits
+    api: str  # its name, as `api` in a connection's extra has it
     can: Abilities
     # Gives the ProductIDs of SKUs that are known already, for an API that knows products by number.
     product_ids: Callable[[Sequence[str]], Mapping[str, int]] | None
@@ -145,6 +147,16 @@ class ChannelAdvisor(Protocol):
 
     def resolve_return(self, return_id: str, decision: str) -> bytes:
         """Decides a return; gives it as stored. The decision that brought its status is no-op."""
+
+    def subscriptions(self) -> list[Subscription]:
+        """The subscriptions to events that this application has."""
+
+    def subscribe(self, url: str, types: Iterable[str], secret: str) -> Subscription:
+        """Subscribes to events. RecordRejected(status=409) where the address has a subscription; a lost answer is
+        OutcomeUnknown, and the list shows what became of it."""
+
+    def unsubscribe(self, id: str) -> None:
+        """Ends a subscription; what waits to be delivered is dropped. One that is gone already is ended."""
 
     def report_shipments(self, shipments: Sequence[Item]) -> list[Reported]:
         """Reports up to 100 shipments (ShipmentCreate); one result for each, in their order. Idempotent: a repeat is

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,6 +37,7 @@ from crossdock.systems import paging, scan, times, writes
 from crossdock.systems.connections import Connection
 from crossdock.systems.http import Answer, Malformed, Refused, basic
 from crossdock.systems.paging import Page, Split
+from crossdock.systems.subscriptions import Subscription
 from crossdock.systems.tims import contract
 from crossdock.systems.tims.adaptation import FILE, Adaptation, Login
 from crossdock.systems.tims.client import Operation, Result, Tims, encode, path_of
@@ -68,6 +69,8 @@ def headers_of(connection: Connection, login: Login) -> dict[str, str]:
 
 class Adapted(Tims):
     """As `Tims`; `engine`: the database whose locks all writers share."""
+
+    no_subscriptions = f"This TIMS is adapted by {FILE}, which knows no webhooks: polling brings its changes."
 
     def __init__(
         self, connection: Connection, adaptation: Adaptation, *, engine: sa.Engine | None = None, **shared: Any
@@ -185,7 +188,13 @@ class Adapted(Tims):
                 )
         return super().find(resource, **filters)
 
+    def subscriptions(self) -> list[Subscription]:
+        return []
+
     # writing
+
+    def subscribe(self, url: str, types: Iterable[str], secret: str) -> Subscription:
+        raise ConfigError(self.no_subscriptions, system=self.connection.name)
 
     def post(self, path: str, body: dict[str, Any] | bytes, *, key: str, etag: str | None = None) -> Result:
         self._require_permission("POST", path, body, key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -19,16 +19,18 @@ import msgspec
 
 from crossdock.errors import ConfigError, CrossdockError, RecordRejected, Refusal
 from crossdock.keys import idempotency, segment
-from crossdock.systems import failures, paging, times
+from crossdock.systems import failures, paging, subscriptions, times
 from crossdock.systems.breaker import Breaker
 from crossdock.systems.budget import Budget
 from crossdock.systems.connections import Connection
-from crossdock.systems.http import Answer, Http, Refused
+from crossdock.systems.http import Answer, Http, Refused, ended
 from crossdock.systems.limits import Limits
 from crossdock.systems.limits import of as limits_of
 from crossdock.systems.paging import Page, Split
+from crossdock.systems.subscriptions import Subscription
 from crossdock.systems.tims.contract import API
 
+SUBSCRIPTIONS = "webhooks/subscriptions"
 MOST_OPERATIONS = 100
 MOST_BYTES = 5 * 1024 * 1024
 MOST_VALUES = 100  # of a repeatable filter
@@ -71,6 +73,7 @@ class Result:
 class Tims:
     """One client; thread safe for as many threads as may call at once. Close it, or use it as a context manager."""
 
+    no_subscriptions = ""  # why there are no events to subscribe to, as a sentence
     _values_at_once = MOST_VALUES
 
     def __init__(
@@ -233,6 +236,30 @@ class Tims:
                 results += [Result(0, error=error)] * (len(operations) - len(results))
                 break
         return results
+
+    def subscriptions(self) -> list[Subscription]:
+        """The subscriptions to events that this client has."""
+        return [self._subscription(row, f"GET {path_of(SUBSCRIPTIONS)}") for row in self.find(SUBSCRIPTIONS)]
+
+    def subscribe(self, url: str, types: Iterable[str], secret: str) -> Subscription:
+        """Subscribes to events. RecordRejected for what TIMS refuses; a lost answer is OutcomeUnknown, and the list
+        shows what became of it."""
+        sent = {"TargetURL": url, "EventTypes": sorted(types), "Secret": secret}
+        made = self.post(SUBSCRIPTIONS, sent, key=f"subscription:{secrets.token_hex(16)}").document()
+        return self._subscription(made, f"POST {path_of(SUBSCRIPTIONS)}")
+
+    def unsubscribe(self, id: str) -> None:
+        """Ends a subscription; what waits to be delivered is dropped. One that is gone already is ended."""
+        path = path_of(f"{SUBSCRIPTIONS}/{segment(id)}")
+        ended(lambda: self._http.request("DELETE", path, lambda answer: None))
+
+    def _subscription(self, row: Any, what: str) -> Subscription:
+        try:
+            return subscriptions.read(
+                row, id="SubscriptionID", url="TargetURL", types="EventTypes", made_at="CreatedAt"
+            )
+        except (LookupError, TypeError, ValueError):
+            raise failures.make("not_contract", self.connection, what, detail="no subscription") from None
 
     def _bulk(self, bulk: Bulk) -> list[Result]:
         def read(answer: Answer) -> list[Result]:

@@ -32,6 +32,7 @@ T = TypeVar("T")
 class Client:
     """Requests to one account by v1; thread safe for as many threads as may call at once."""
 
+    api = "v1"
     can = ABILITIES
     jobs: Jobs | None = None
 

@@ -19,6 +19,7 @@ from crossdock.systems.channel_advisor.v1.batch import Part
 from crossdock.systems.channel_advisor.v1.client import decode
 from crossdock.systems.channel_advisor.v1.odata import folded
 from crossdock.systems.channel_advisor.v1.reading import Reading
+from crossdock.systems.http import ended
 
 PRICES = {"Price": "BuyItNowPrice", "MinPrice": "MinPrice", "MaxPrice": "MaxPrice", "RetailPrice": "RetailPrice"}
 PLAIN = (
@@ -254,11 +255,7 @@ class Products(Reading):
 
     def _delete(self, path: str) -> None:
         """What is gone already is deleted."""
-        try:
-            self.call("DELETE", path)
-        except RecordRejected as error:
-            if error.status != 404:
-                raise
+        ended(lambda: self.call("DELETE", path))
 
 
 def document(item: Item) -> dict[str, Any]:
