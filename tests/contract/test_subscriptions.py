@@ -136,14 +136,14 @@ def test_the_api_v1_is_not_asked_for_secrets_and_what_is_deleted_is_not_listed(s
 
 
 def test_the_api_v1_is_sent_the_fields_of_its_metadata(server: Server) -> None:
-    known = json.loads((Path(__file__).parents[2] / "include/contracts/channel_advisor_v1_schema.json").read_text())
+    metadata = json.loads((Path(__file__).parents[2] / "include/contracts/channel_advisor_v1_schema.json").read_text())
     server.script(V1_SET, ok(LISTED[V1_SET], 201))
     with client(server, V1_SET) as one:
         one.subscribe(URL, ["PaymentCleared"], SECRET)
         server.default("/v1/Webhooks(7)", Reply(204))
         one.unsubscribe("7")
     sent = server.requests_to(V1_SET)[0].json()
-    assert set(sent) <= set(known["entities"]["Webhook"]["properties"])
+    assert set(sent) <= set(metadata["entities"]["Webhook"]["properties"])
     assert (sent["WebhookUri"], sent["EventTypes"]) == (URL, ["PaymentCleared"])
     assert server.requests_to("/v1/Webhooks(7)")[0].method == "DELETE"
 

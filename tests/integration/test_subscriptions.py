@@ -218,13 +218,13 @@ def test_a_new_secret_goes_into_force_without_a_gap_while_events_flow(
     keys: list[str] = []
     stop = threading.Event()
 
-    def trade() -> None:
+    def sell() -> None:
         while not stop.is_set():
             keys.append(place(shop, line()))
             time.sleep(0.05)
 
-    trader = threading.Thread(target=trade)
-    trader.start()
+    seller = threading.Thread(target=sell)
+    seller.start()
     time.sleep(0.5)
     use(monkeypatch, NEW, previous=SECRET)
     first = keep(shop)["channel_advisor"]
@@ -233,7 +233,7 @@ def test_a_new_secret_goes_into_force_without_a_gap_while_events_flow(
     second = keep(shop)["channel_advisor"]
     time.sleep(0.5)
     stop.set()
-    trader.join()
+    seller.join()
     assert (len(first.made), first.ended) == (1, [])
     assert len(second.ended) == 1
     assert [each.url for each in there(shop)] == [f"{receiver}{SHOP}?2"]

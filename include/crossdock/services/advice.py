@@ -84,6 +84,12 @@ WAYS: dict[str, tuple[str, str, str]] = {
     "source_clock": ("Nothing is lost. Ask the operator of the system to set its clock.", "/overview/system/{key}",
                      "The system"),
     "silent_source": ("Has really nothing changed there? See when each flow has read.", "/#lanes", "Flows"),
+    "subscription_suspended": ("Was the receiver down or unreachable for a day? See its log.", "/overview/system/{key}",
+                               "The system"),
+    "subscription_failed": ("Polling brings all meanwhile. Mend what it names; the next hour tries again.",
+                            "/overview/system/{key}", "The system"),
+    "events_silent": ("Is the receiver reachable from outside? Does its log show refusals?", "/overview/system/{key}",
+                      "The system"),
     "circuit_open": _SYSTEM, "system_down": _SYSTEM, "auth": _SYSTEM, "bad_answer": _SYSTEM,
     "stale": ("Is the DAG paused, failing, or is the scheduler down?", _RUNS[1], _RUNS[2]),
     "late": ("Which task runs or waits, and for what?", _RUNS[1], _RUNS[2]),
@@ -102,6 +108,8 @@ HEADINGS = {
     "batch_stopped": "Stopped batches", "unreadable_records": "Records that cannot be taken",
     "launch_cap": "Launches that wait for a person", "shadow_differs": "Documents made otherwise by hand",
     "price_approval": "Prices that wait for approval", "source_clock": "Clocks that are wrong",
+    "subscription_failed": "Subscriptions that cannot be made",
+    "subscription_suspended": "Subscriptions that had stopped", "events_silent": "Systems without events",
 }  # fmt: skip
 
 
