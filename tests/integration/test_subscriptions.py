@@ -95,7 +95,7 @@ def subscribe(shop: Environment, url: str, system: str = "channel_advisor", secr
 
 def alerts(shop: Environment) -> dict[str, str]:
     """Those of subscriptions and events."""
-    listed = shop.query("SELECT kind, body FROM ops.alert WHERE kind LIKE 'subscription%' OR kind LIKE 'events%'")
+    listed = shop.query("SELECT kind, body FROM ops.alert WHERE kind ~ '^(subscription|events)_'")
     return {row.kind: row.body for row in listed}
 
 
