@@ -7,7 +7,7 @@ WORKERS ?= 2
 export PORT
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help setup demo down status unit test browser e2e cluster lint types canvas docs bench oversell agree clean
+.PHONY: help setup demo down status unit test browser e2e cluster lint types canvas docs bench oversell agree storm clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -78,6 +78,9 @@ oversell: setup ## Let buyers take the last units while runs fail; print what wa
 
 agree: setup ## Compare both systems again and again while all flows run; print false alarms (COMPARISONS=200)
 	@set -o pipefail; COMPARISONS=$(or $(COMPARISONS),200) $(PY) -m pytest tests/integration/test_agree.py -q -s -p no:warnings | grep AGREE
+
+storm: setup ## Let both systems send events while receiver, worker and database are killed; print what was lost (EVENTS=50000)
+	@set -o pipefail; STORM_TURNS=$$(($(or $(EVENTS),50000) / 120)) $(PY) -m pytest tests/integration/test_storm.py -q -s --timeout 3600 -p no:warnings | grep STORM
 
 .venv-bench/.ready: benchmarks/requirements.txt | setup
 	@$(PY) -m venv .venv-bench && .venv-bench/bin/python -m pip install --disable-pip-version-check --no-input -q -r $< && touch $@

@@ -22,6 +22,8 @@ import requests
 import sqlalchemy as sa
 import uvicorn
 
+from contract import channel_advisor_calls as shop_calls
+from contract import tims_calls
 from crossdock.receiver import sources
 from crossdock.receiver.app import Receiver
 from crossdock.receiver.journal import Journal
@@ -29,6 +31,7 @@ from crossdock.receiver.serve import config_of, listening
 from crossdock.receiver.sources import OpenSource, Secrets
 from crossdock.settings import PROJECT
 from crossdock.store import database, webhook_events
+from sandbox.control import Control
 
 SECRET = "the-secret-of-a-subscription-of-a-test"
 SHOP, TIMS = "/hooks/channel-advisor", "/hooks/tims"
@@ -153,6 +156,17 @@ def started(database_url: str, port: int = 0) -> Iterator[Process]:
             process.wait(10)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+def subscribe(shop: Control, tims: Control, url: str, *, pause: float = 0.2) -> None:
+    """Has both systems send what flows read to a receiver; `pause`: seconds until what failed is sent again."""
+    wanted = {name: list(rules.events) for name, rules in sources.load().sources.items()}
+    sent = {"Url": url + SHOP, "Events": wanted["channel_advisor"], "SigningSecret": SECRET}
+    assert shop_calls.Caller(shop.url).call("POST", "/v2/webhooks", json=sent).status_code == 201
+    made = {"TargetURL": url + TIMS, "EventTypes": wanted["tims"], "Secret": SECRET}
+    tims_calls.Caller(tims.url).made("/webhooks/subscriptions", made)
+    for control in (shop, tims):
+        control.call("PUT", "webhooks", {"first_pause_seconds": pause, "longest_pause_seconds": 4 * pause})
 
 
 async def storm(url: str, events: Sequence[dict[str, Any]], at_once: int = 32) -> dict[str, int]:
