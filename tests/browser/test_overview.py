@@ -16,12 +16,15 @@ from playwright.sync_api import Locator, Page, expect
 
 from browser.conftest import Console, axe, read_whatever_breaks, shot
 from console import database as console_database
+from crossdock import flows
 from crossdock.errors import BatchStopped
 from crossdock.reference import tims
 from crossdock.settings import base_dir
+from crossdock.steps import events
 from crossdock.steps.extract import refresh_reference
-from crossdock.store import alerts, database
-from crossdock.store.tables import ops_dead_letter, ref_settlement
+from crossdock.store import alerts, database, webhook_events
+from crossdock.store.tables import ops_dead_letter, ops_webhook_event, ref_settlement
+from crossdock.store.webhook_events import Event
 from integration.builders import forward, line, order, place, sales_order, ship
 from integration.environment import fresh_database
 
@@ -273,6 +276,81 @@ def test_the_first_page_is_no_wider_than_a_phone_with_long_words_and_many_curren
     finally:
         with console.shop.runtime() as runtime, runtime.engine.begin() as connection:
             connection.execute(sa.delete(ops_dead_letter).where(ops_dead_letter.c.key.startswith("wide-")))
+
+
+# ---- events ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rung(console: Console) -> Iterator[str]:
+    """Events: one that was worked, one that waits for ten minutes, some that no flow reads, one with an odd record; the
+    key of the first."""
+    key = place(console.shop, line())
+    with console.shop.runtime() as runtime:
+        with runtime.engine.begin() as connection:
+            webhook_events.add(connection, [Event("channel_advisor", "evt_worked", "orders", "OrderCreated", key)])
+        events.work(runtime, flows.all_flows(), events.Worked(), seconds=0.0, run_id="test")
+        with runtime.engine.begin() as connection:
+            unread = [Event("tims", f"evt_{number:03}", "", "unheard.of", str(number)) for number in range(60)]
+            webhook_events.add(connection, unread)
+            odd = Event("tims", "e" * 100, "shipments", "shipment.created", HOSTILE[:200])
+            late = Event("channel_advisor", "evt_late", "returns", "ReturnCreated", "4711")
+            webhook_events.add(connection, [odd, late])
+            ten = sa.func.now() - timedelta(minutes=10)
+            event = ops_webhook_event.c.event_id
+            connection.execute(sa.update(ops_webhook_event).where(event == "evt_late").values(received_at=ten))
+    yield key
+    with console.shop.runtime() as runtime, runtime.engine.begin() as connection:
+        connection.execute(sa.delete(ops_webhook_event))
+
+
+def test_events_stand_on_the_first_page_and_lead_to_each_of_them_and_its_record(console: Console, rung: str) -> None:
+    page = console.open(console.login("viewer"), "/")
+    panel = page.get_by_role("region", name="Events")
+    expect(panel).to_contain_text("Channel Advisor: the last one came")
+    orders = panel.get_by_role("row").filter(has=page.get_by_role("link", name="Orders", exact=True))
+    expect(orders).to_contain_text("by its own clock")
+    expect(orders).to_contain_text("95 %:")
+    returns = panel.get_by_role("row").filter(has=page.get_by_role("link", name="Returns", exact=True))
+    expect(returns).to_contain_text("for 10 min")
+    assert axe(page) == []
+    panel.scroll_into_view_if_needed()
+    shot(page, "events_panel")
+    returns.get_by_role("link", name="1", exact=True).click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody tr")).to_contain_text("evt_late")
+    expect(page.get_by_label("State")).to_have_value("waiting")
+    page.get_by_role("link", name="All", exact=True).click()
+    expect(page.locator("tbody tr[data-row]")).to_have_count(50)
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator("tbody tr[data-row]")).to_have_count(63)
+    expect(page.get_by_role("button", name="Show more")).to_have_count(0)
+    page.get_by_label("Record or event").fill("evt_worked")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody tr")).to_contain_text("is worked")
+    page.get_by_label("Record or event").fill("")
+    page.get_by_label("System").select_option("channel_advisor")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator("tbody tr")).to_have_count(2)
+    shot(page, "events")
+    assert axe(page) == []
+    page.get_by_role("link", name=rung, exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(rung)
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("name", "how"), [("dark", {"color_scheme": "dark"}), ("phone", PHONE)])
+def test_events_in_other_lights(console: Console, rung: str, name: str, how: dict) -> None:
+    page = console.open(console.login("viewer", **how), "/overview/events")
+    expect(page.locator("tbody tr[data-row]")).to_have_count(50)
+    assert axe(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    shot(page, f"events_{name}")
+    console.open(page, "/").get_by_role("region", name="Events").scroll_into_view_if_needed()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert axe(page) == []
+    shot(page, f"events_panel_{name}")
 
 
 # ---- the life of a record ------------------------------------------------------------------------------------------

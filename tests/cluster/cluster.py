@@ -77,7 +77,9 @@ class Cluster:
         names = ("postgres", "redis", "api", "health", "log 1", "log 2", "log 3", "triggerer log")
         self.ports = {name: free_port() for name in names}
         given = containers.filled(
-            **dict.fromkeys(("AIRFLOW_DB_PASSWORD", "CROSSDOCK_DB_PASSWORD", "REDIS_PASSWORD"), PASSWORD),
+            **dict.fromkeys(
+                ("AIRFLOW_DB_PASSWORD", "CROSSDOCK_DB_PASSWORD", "RECEIVER_DB_PASSWORD", "REDIS_PASSWORD"), PASSWORD
+            ),
             **dict.fromkeys(("API_SECRET_KEY", "JWT_SECRET"), "of this cluster and of no other " * 3),
             ADMIN_PASSWORD=PASSWORD, FERNET_KEY=KEY, WORKER_CONCURRENCY="4", CROSSDOCK_INBOX="", AIRFLOW_UID="0",
             AIRFLOW_CONN_CROSSDOCK_ALERTS="",

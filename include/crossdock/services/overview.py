@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from crossdock import flows, settings
 from crossdock.errors import ConfigError
 from crossdock.flow import Flow
-from crossdock.services import remarks, worth
+from crossdock.services import events, remarks, worth
 from crossdock.services.advice import Advice, advice, heading, spoken
+from crossdock.services.events import Events
 from crossdock.services.people import Person, Right
 from crossdock.services.timeline import is_far
 from crossdock.services.wording import in_words
@@ -171,7 +172,7 @@ class StoppedBatch:
 class Overview:
     """The page. `groups`: open alerts by kind, the last first; `held_dead` and `held_waiting`: amounts by currency of
     all open dead letters, and of all records that wait; `noted`: alerts that somebody has taken note of in the last
-    days."""
+    days; `events`: what the systems have rung for."""
 
     at: datetime
     lanes: tuple[Lane, ...]
@@ -182,6 +183,7 @@ class Overview:
     held_dead: Worth
     held_waiting: Worth
     noted: int
+    events: Events
 
     @property
     def alerts(self) -> tuple[Alert, ...]:
@@ -257,6 +259,7 @@ def overview(connection: sa.Connection, person: Person) -> Overview:
     return Overview(
         now, lanes, _systems(connection), _groups(connection), tuple(silenced(connection)), stopped_batches(connection),
         worth.added(held_dead.values()), worth.added(held_waiting.values()), _count_noted(connection),
+        events.panel(connection, person),
     )  # fmt: skip
 
 

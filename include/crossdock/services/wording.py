@@ -23,6 +23,7 @@ WORDS = {
     "ledger": "Ledger", "orders_sweep": "Orders, the last days once more", "nightly_close": "Close of the month",
     "price_approvals": "Prices to be approved", "catalog_compare": "Comparison of the catalogue",
     "inventory_compare": "Comparison of quantities", "prices_compare": "Comparison of prices",
+    "events": "Events", "subscriptions": "Subscriptions to events", "shadow_report": "Report of shadow mode",
     "reconcile": "Reconciliation", "watch": "Watch over all flows", "reference": "Reference data",
 }  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9]+(?:[_.-][A-Za-z0-9]+)*")

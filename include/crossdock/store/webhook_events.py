@@ -20,6 +20,8 @@ from crossdock.store.tables import ops_webhook_event as table
 CHANNEL = "crossdock_events"  # of NOTIFY: something came
 RECEIVER_ROLE = "crossdock_receiver"  # may add events and nothing else
 PORTION = 5_000  # rows that one transaction deletes
+SYSTEMS = ("channel_advisor", "tims")
+STATES = ("waiting", "worked", "unread")  # waiting: at work, too; unread: no flow reads such records
 
 
 class Event(NamedTuple):
@@ -72,7 +74,7 @@ def take(connection: sa.Connection, flow: str, run_id: str) -> tuple[int, list[s
     taken = connection.execute(
         sa.update(table)
         .where(table.c.flow == flow, table.c.worked_at.is_(None))
-        .values(run_id=run_id, times=table.c.times + 1)
+        .values(run_id=run_id, times=table.c.times + 1, taken_at=sa.func.now())
         .returning(table.c.key, table.c.received_at)
     ).all()
     return len(taken), list(dict.fromkeys(row.key for row in sorted(taken, key=lambda row: row.received_at)))
@@ -92,13 +94,15 @@ def note_worked(connection: sa.Connection, flow: str, run_id: str) -> None:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which events. `state`: waiting, worked, or "" for both; `since`: received then or later; `ids`: those alone."""
+    """Which events. `state`: one of STATES, or "" for all; `since`: received then or later; `ids`: those alone; `text`:
+    with this id, or of the record that has this key."""
 
     system: str = ""
     flow: str = ""
     state: str = ""
     since: datetime | None = None
     ids: Collection[str] = ()
+    text: str = ""
 
     def where(self) -> list[sa.ColumnElement[bool]]:
         """The conditions; none for all events."""
@@ -107,12 +111,18 @@ class Filter:
             wanted.append(table.c.system == self.system)
         if self.flow:
             wanted.append(table.c.flow == self.flow)
-        if self.state:
-            wanted.append(table.c.worked_at.is_(None) if self.state == "waiting" else table.c.worked_at.is_not(None))
+        if self.state == "waiting":
+            wanted.append(table.c.worked_at.is_(None))
+        elif self.state:
+            wanted.append(table.c.flow == "" if self.state == "unread" else table.c.flow != "")
+            wanted.append(table.c.worked_at.is_not(None))
         if self.since:
             wanted.append(table.c.received_at >= self.since)
         if self.ids:
             wanted.append(table.c.event_id == sa.any_(sa.bindparam("ids", list(self.ids), type_=sa.ARRAY(sa.Text))))
+        if self.text:
+            of_either = sa.and_(table.c.system.in_(SYSTEMS), table.c.event_id == self.text)  # the key begins so
+            wanted.append(sa.or_(table.c.key == self.text, of_either))
         return wanted
 
 
@@ -132,7 +142,7 @@ def count(connection: sa.Connection, wanted: Filter) -> int:
 def replay(connection: sa.Connection, wanted: Filter) -> int:
     """Lets events that a flow reads wait again, and wakes the worker once this is committed. How many."""
     # Without a run: the one that has worked them may be at work now, and notes as worked what it has taken.
-    again = sa.update(table).values(worked_at=None, run_id="")
+    again = sa.update(table).values(worked_at=None, taken_at=None, run_id="")
     changed = connection.execute(_of_flows(again, wanted)).rowcount
     if changed:
         connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))

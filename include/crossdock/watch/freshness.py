@@ -1,7 +1,7 @@
 """Freshness: raises an alert when everything is green and nothing arrives.
 
-In: watermarks, batches, deliveries, dead letters. Out: one alert per finding. It runs on its own timetable, for a
-task that is killed tells nobody.
+In: watermarks, batches, deliveries, dead letters, events. Out: one alert per finding. It runs on its own timetable, for
+a task that is killed tells nobody.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from crossdock.store.tables import (
     ops_delivery,
     ops_link,
     ops_watermark,
+    ops_webhook_event,
     ops_work,
     stage_sales_order,
 )
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from crossdock.systems.inbox import File, Inbox
 
 DONE_SINCE = timedelta(days=7)  # files that moved to done/ within it are compared with what was read
+EVENTS_WAIT = timedelta(minutes=5)  # an event is worked within seconds
+EVENTS_COME = timedelta(hours=1)  # since the last event; after that events are off, or nothing happens at the systems
 SHARED_FOR = timedelta(hours=24)  # how long an order may wait for the marketplace's part before an alert
 
 
@@ -59,7 +62,7 @@ def watch(engine: sa.Engine, flows: dict[str, Flow], inbox: Inbox) -> list[Findi
             for finder in (_unread, _left)
             for finding in finder(connection, flow, inbox)
         ]
-        findings += [*_circuits(connection), *_shared(connection)]
+        findings += [*_circuits(connection), *_shared(connection), *_events(connection, flows)]
         for finding in findings:
             alerts.raise_alert(connection, **vars(finding))
     return findings
@@ -261,6 +264,38 @@ def _shared(connection: sa.Connection) -> Iterator[Finding]:
             "which lines are ours? Release the order in TIMS and ship those; what is then open is held again until "
             "the marketplace has shipped it. Or cancel on the channel what will not come.",
             "orders",
+        )
+
+
+def _events(connection: sa.Connection, flows: dict[str, Flow]) -> Iterator[Finding]:
+    """Finds events that the receiver takes and nobody works. Where none comes, events are off: then what is left is
+    no alert."""
+    event, now = ops_webhook_event.c, sa.func.now()
+    newest = sa.select(event.received_at).order_by(event.received_at.desc()).limit(1).scalar_subquery()
+    oldest = sa.func.min(event.received_at)
+    rows = connection.execute(
+        sa.select(
+            event.flow, sa.func.count().label("waiting"), (now - oldest).label("age"),
+            sa.func.max(event.times).label("times"),
+        )
+        .where(event.worked_at.is_(None))
+        .group_by(event.flow)
+        .having(oldest < now - EVENTS_WAIT, newest > now - EVENTS_COME)
+    )  # fmt: skip
+    for row in rows:
+        flow = flows.get(row.flow)
+        waits = f"{row.waiting} events wait, the oldest" if row.waiting > 1 else "an event waits"
+        tried = (
+            f"A run has taken them, {row.times} times at most, and could not work them: the log of its task says why."
+        )
+        yield Finding(
+            "events_wait",
+            row.flow,
+            f"{flow.title if flow else row.flow}: {waits} for {_words(row.age)}",
+            f"The receiver takes events and they are not worked. {tried if row.times else 'No run has taken them.'} "
+            "Look at the last runs of the DAG events: is it paused, failing, or is the scheduler down? Nothing is "
+            "lost: polling brings the same records, later.",
+            row.flow,
         )
 
 

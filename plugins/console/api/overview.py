@@ -12,9 +12,11 @@ from console import runs
 from console.access import Asks, Clerk
 from console.bodies import body
 from console.database import transaction
-from crossdock.services import overview
+from crossdock.services import events, overview
+from crossdock.services.events import EventRows
 from crossdock.services.overview import Overview, RecordRows, StoppedBatch
 from crossdock.services.people import Person
+from crossdock.store.webhook_events import Filter
 
 router = APIRouter()
 
@@ -78,6 +80,21 @@ def records(
     """The records that a number of the overview counts."""
     with transaction(person) as connection:
         return overview.records_behind(connection, person, flow, state, after=after, limit=limit)
+
+
+@router.get("/overview/events")
+def event_by_event(
+    person: Asks,
+    system: str = "",
+    flow: str = "",
+    state: str = "",
+    q: str = "",
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> EventRows:
+    """What the systems have rung for, event by event, the newest first."""
+    with transaction(person) as connection:
+        return events.listed(connection, person, Filter(system, flow, state, text=q), after=after, limit=limit)
 
 
 @router.post("/alerts/acknowledge")

@@ -1,4 +1,4 @@
-"""Overview: is all well, and if not, what is to be done; the records behind its numbers; what runs next."""
+"""Overview: is all well, and if not, what is to be done; the records behind its numbers; what runs next; events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from console.html import render
 from console.sparkline import spark
 from crossdock import flows
 from crossdock.errors import CrossdockError
-from crossdock.services import overview
+from crossdock.services import events, overview
+from crossdock.store.webhook_events import SYSTEMS, Filter
 
 TITLE, PATH, PLACE = "Overview", "/", 10
 router = APIRouter()
@@ -79,6 +80,27 @@ def records(
         request, "overview_rows.html" if after else "overview_records.html",
         title=f"{flows.get(flow).title}: {TITLES[state]}", listed=listed, flow=flow, state=state,
         more=after is not None,
+    )  # fmt: skip
+
+
+@router.get("/overview/events")
+def event_by_event(
+    request: Request,
+    person: Asks,
+    system: Text = "",
+    flow: Text = "",
+    state: Text = "",
+    q: Text = "",
+    after: Text | None = None,
+) -> HTMLResponse:
+    """What the systems have rung for, event by event."""
+    wanted = Filter(system, flow, state, text=q.strip())
+    with transaction(person) as connection:
+        listed = events.listed(connection, person, wanted, after=after)
+    return render(
+        request, "overview_events_rows.html" if after else "overview_events.html", title="Events", listed=listed,
+        wanted=wanted, states=events.STATES, systems={name: overview.TITLES[name] for name in SYSTEMS},
+        titles=overview.TITLES, flows=flows.all_flows(), text=wanted.text,
     )  # fmt: skip
 
 
