@@ -35,11 +35,12 @@ from crossdock.comparison.subject import UNEXPLAINED
 from crossdock.dev import local, standalone
 from crossdock.errors import ConfigError, CrossdockError
 from crossdock.ledger import close
+from crossdock.receiver import sources
 from crossdock.runtime import Runtime, database_url
 from crossdock.services import configuration, people
 from crossdock.settings import PROJECT, base_dir, run_dir
 from crossdock.store import batches, database, faults
-from crossdock.store.tables import ops_batch, ops_dead_letter
+from crossdock.store.tables import ops_batch, ops_dead_letter, ops_webhook_event
 from crossdock.systems.budget import Budget
 from crossdock.systems.channel_advisor import Facade
 from crossdock.systems.connections import parse, this_machine_only, variable
@@ -61,12 +62,14 @@ CATALOG = "catalog"
 PRICES = "prices"
 OFFERS = tuple(flow.name for flow in flows.all_flows().values() if flow.offers)
 APPROVALS = "price_approvals"  # its runs wait for a person
-DAGS = (DAG, CLOSE, *OFFERS)
+SUBSCRIPTIONS, EVENTS = RINGS = ("subscriptions", "events")
+DAGS = (DAG, CLOSE, *OFFERS, *RINGS)
 # They repeat by timetable what the demo has done: started after the month, so that they do not slow it down.
 LATER = tuple(sorted({path.stem for path in (PROJECT / "dags").glob("*.py")} - set(DAGS)))
 WEEK = timedelta(days=7)
 FORTNIGHT = timedelta(days=14)  # between two closes; parcels and settlements still come so long after the last day
 RUN_SECONDS = 900.0  # for one run; a day takes a few, a close more where TIMS takes one document a request
+EVENTS_SECONDS = 0.2  # between two looks at what is on its way
 POLL_SECONDS = 0.4  # each poll takes time of the api-server from the runs
 UNPAUSED_SECONDS = 10.0  # in which an unpaused DAG has started its run, if one is due
 DIFFERENCES = 20  # that are printed of a reconciliation
@@ -113,7 +116,7 @@ def up(port: int, days: int | None, spoken: Spoken = Spoken()) -> int:
         whole = world.load()
         airflow = Airflow(port)
         airflow.wait_for_dags((*DAGS, *LATER))
-        reads = _days(whole, airflow, days)
+        reads = _days(whole, airflow, days, spoken)
         with Runtime(database_url() or local.database_url("crossdock")) as runtime, ThreadPoolExecutor(1) as beside:
             # Orders and cash are done: they are verified while the rest still goes to the channels.
             looked_at = beside.submit(_look_at_cash, whole, reads)
@@ -187,6 +190,9 @@ def _insist_on_the_sandbox(spoken: Spoken) -> None:
     for name in others:
         os.environ.pop(name, None)
     os.environ.update(ours)
+    # Both systems ring: the receiver takes it, and who subscribes signs with the same secret.
+    os.environ.update({sources.variable(system): standalone.webhook_secret() for system in SYSTEMS})
+    os.environ[sources.PUBLIC_URL] = f"http://127.0.0.1:{standalone.receiver_port()}"
 
 
 @contextmanager
@@ -204,6 +210,7 @@ def _start_over(port: int, spoken: Spoken) -> None:
     """Postgres, an empty Crossdock database, an empty sandbox before its first day, Airflow."""
     standalone.down(lambda text: out.print(text) if "stopped" in text else None)
     standalone.require_free_port(port, "Airflow", "PORT")
+    standalone.require_free_port(standalone.receiver_port() or 0, "the receiver of events", standalone.RECEIVER_PORT)
     if processes.flavour_of(TIMS) not in (None, spoken.flavour):
         processes.down()
     processes.refuse_taken_ports()
@@ -296,8 +303,9 @@ def _admin() -> Iterator[sa.Connection]:
 # ---- the days --------------------------------------------------------------------------------------------------------
 
 
-def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[datetime]:
-    """Plays each trading day and has the scheduler synchronise it. Returns the moments of the reads."""
+def _days(whole: world.World, airflow: Airflow, days: int | None, spoken: Spoken) -> list[datetime]:
+    """Plays each trading day, whose events bring its orders to TIMS; where the channel does not ring for a new order the
+    scheduler is told to read them. Returns the moments of the reads."""
     midnights = sorted(
         {invoice.at.replace(hour=0, minute=0, second=0, microsecond=0) + DAY for invoice in whole.invoices}
     )
@@ -306,15 +314,19 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
         airflow.start(PRICES)
         airflow.run(DAG)  # of the evening before: there is nothing yet
         airflow.wait_until_idle(PRICES)  # a listing needs the price of its product
+        airflow.run(SUBSCRIPTIONS)
+        airflow.start(EVENTS)
         airflow.start(CATALOG)  # beside the days: it takes as long as the channel's limit of requests wants it to
         closed = ends[0]
         for end in ends:
             started = time.monotonic()
             last = _last_batch(runtime.engine)
-            # Our own lock on reading: a run that the timetable starts meanwhile reads the whole day or nothing of it.
+            # Our own lock on reading: whoever reads meanwhile, for an event too, reads the whole day or nothing of it.
             with database.lock(runtime.engine, "extract:channel_advisor.orders"):
                 processes.tick(end)
-            airflow.run(DAG)
+            wait_until_worked(runtime.engine, spoken)
+            if spoken.dialect != DIALECTS[0]:
+                airflow.run(DAG)
             airflow.wait_until_idle(DAG)
             counts = _counts(runtime.engine, last)
             name = f"{end - DAY:%a %d %b %Y}" if end in midnights else f"until {end - DAY:%d %b %Y}"
@@ -325,6 +337,24 @@ def _days(whole: world.World, airflow: Airflow, days: int | None) -> list[dateti
                 airflow.wait_until_idle(DAG, CLOSE)
                 out.print(f"  close: {_closed(runtime.engine, last)}  ({time.monotonic() - started:.1f} s)")
     return ends
+
+
+def wait_until_worked(engine: sa.Engine, spoken: Spoken) -> None:
+    """Waits until no event is on its way from a system, and none waits to be worked. Raises ConfigError after
+    RUN_SECONDS."""
+    ringing = [system for system in SYSTEMS if (system, spoken.flavour) != (TIMS, LEGACY)]
+    until, quiet = time.monotonic() + RUN_SECONDS, 0
+    while quiet < 2:  # what is worked rings too
+        sent = sum(Control.of(system).call("GET", "webhooks")["waiting"] for system in ringing)
+        with engine.connect() as connection:
+            open_ones = connection.scalar(sa.select(sa.func.count()).where(ops_webhook_event.c.worked_at.is_(None)))
+        quiet = 0 if sent or open_ones else quiet + 1
+        if time.monotonic() > until:
+            raise ConfigError(
+                f"{sent} events are not delivered, {open_ones} are not worked.",
+                do=f"See the run of the DAG {EVENTS} in Airflow, and .run/logs/receiver.log.",
+            )
+        time.sleep(EVENTS_SECONDS)
 
 
 def _rhythm(midnights: Sequence[datetime]) -> list[datetime]:
@@ -407,9 +437,9 @@ class Airflow:
         self.call("PATCH", f"dags/{dag}", {"is_paused": False})
 
     def is_idle(self, *dags: str) -> bool:
-        """Whether no run of these DAGs, or of any, is at work. One that waits for a person is not at work."""
+        """Whether no run of these DAGs, or of any, is at work. One that waits, for a person or for events, is not."""
         runs = self.call("GET", "dags/~/dagRuns?state=running&state=queued")["dag_runs"]
-        return not any(run["dag_id"] in dags if dags else run["dag_id"] != APPROVALS for run in runs)
+        return not any(run["dag_id"] in dags if dags else run["dag_id"] not in (APPROVALS, EVENTS) for run in runs)
 
     def wait_until_idle(self, *dags: str) -> None:
         """Waits until no run (of these DAGs) is at work. Raises ConfigError after RUN_SECONDS."""

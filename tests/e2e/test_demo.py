@@ -81,6 +81,7 @@ def new_installation(folder: Path) -> Installation:
         "CROSSDOCK_RUN_DIR": str(folder),
         "CROSSDOCK_CA_PORT": str(free_port()),
         "CROSSDOCK_TIMS_PORT": str(free_port()),
+        standalone.RECEIVER_PORT: str(free_port()),
         "PORT": str(port),
     }
     return Installation(folder, port, environment)
@@ -311,6 +312,9 @@ def test_a_backfill_reads_past_intervals_and_leaves_the_watermark(
 # ---- kills -----------------------------------------------------------------------------------------------------------
 
 
+SLOW = {"kind": "slow", "path": "/api/v1/bulk", "seconds": 20, "times": 1, "after": 1}
+
+
 def pause(airflow: demo.Airflow, dags: Sequence[str]) -> None:
     """Pauses DAGs while none is at work: a run of a paused one would never end."""
     for _ in range(20):
@@ -328,11 +332,11 @@ def test_a_load_task_that_is_killed_is_tried_again_and_nothing_is_lost_or_double
     here: Installation, airflow: demo.Airflow, reads: list[datetime]
 ) -> None:
     pause(airflow, (*demo.LATER, demo.CLOSE, *demo.OFFERS))  # they would take the fault that is meant for the orders
+    channel, tims = demo.Control.of("channel_advisor"), demo.Control.of("tims")
+    channel.call("POST", "faults", {"kind": "event_never", "path": "*", "times": None})  # the schedule finds them
     reads.append(reads[-1] + timedelta(days=1))
     processes.tick(reads[-1])
-    slow = {"kind": "slow", "path": "/api/v1/bulk", "seconds": 20, "times": 1, "after": 1}
-    tims = demo.Control.of("tims")
-    tims.call("POST", "faults", slow)
+    tims.call("POST", "faults", SLOW)
     run = airflow.call("POST", "dags/orders/dagRuns", {"logical_date": None})
     path = f"dags/orders/dagRuns/{run['dag_run_id']}"
 
@@ -351,7 +355,24 @@ def test_a_load_task_that_is_killed_is_tried_again_and_nothing_is_lost_or_double
     ]
     assert airflow.call("GET", path)["state"] == "success"
     assert max(tries) == 2
+    channel.call("DELETE", "faults")
     tims.call("DELETE", "faults")
+    assert disagreements(reads) == []
+
+
+def test_a_worker_of_events_that_is_killed_is_replaced_and_nothing_is_lost_or_doubled(
+    here: Installation, airflow: demo.Airflow, reads: list[datetime]
+) -> None:
+    tims = demo.Control.of("tims")
+    reads.append(reads[-1] + timedelta(days=1))
+    tims.call("POST", "faults", SLOW)
+    processes.tick(reads[-1])
+    wait_for(lambda: any(rule["hits"] for rule in tims.call("GET", "faults")["rules"]))
+    tasks = airflow.call("GET", "dags/events/dagRuns/~/taskInstances?state=running")["task_instances"]
+    os.kill(tasks[0]["pid"], signal.SIGKILL)
+    tims.call("DELETE", "faults")
+    with runtime_of_the_demo() as runtime:
+        demo.wait_until_worked(runtime.engine, demo.Spoken())
     assert disagreements(reads) == []
 
 

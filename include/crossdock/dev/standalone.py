@@ -98,6 +98,11 @@ def password() -> str:
     return json.loads(passwords)[USER]
 
 
+def webhook_secret() -> str:
+    """A signing secret of this installation, for subscriptions to the sandbox's events."""
+    return _kept_secret("webhook_secret", lambda: secrets.token_hex(32))
+
+
 def environment(port: int) -> dict[str, str]:
     """The environment of every Airflow process of this installation. Connections set by the caller win."""
     password()
