@@ -20,13 +20,14 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from crossdock.dev import local
+from crossdock.dev import local, standalone
 from crossdock.runtime import Runtime, database_url
 from crossdock.settings import PROJECT, run_dir
 from crossdock.store import database
 from crossdock.store.tables import ops_link
 from sandbox import demo, processes, world
 from sandbox.control import SYSTEMS, Control, port
+from sandbox.world import CHANNEL_ADVISOR
 
 DAG = "orders"
 DEMO_SECONDS = 480
@@ -48,6 +49,8 @@ def tick(folder: Path, count: int) -> dict[str, float]:
         orders = sorted(order.document["ImportDate"] for order in world.load().orders(until))
         before = connection.execute(_sales(0)).one().last
         connection.rollback()
+        # The run shall find them, not the worker of events.
+        Control.of(CHANNEL_ADVISOR).call("POST", "faults", {"kind": "event_never", "path": "*", "times": None})
         with database.lock(runtime.engine, "extract:channel_advisor.orders"):  # no other run reads half of them
             processes.tick(demo.datetime.fromisoformat(orders[count - 1]) + timedelta(milliseconds=1))
             triggered = time.time()
@@ -93,7 +96,7 @@ def on_ports_of_its_own(folder: Path) -> Iterator[None]:
         del os.environ[name]
     os.environ.update(
         {"CROSSDOCK_RUN_DIR": str(folder), "CROSSDOCK_CA_PORT": str(free_port()),
-         "CROSSDOCK_TIMS_PORT": str(free_port())}
+         "CROSSDOCK_TIMS_PORT": str(free_port()), standalone.RECEIVER_PORT: str(free_port())}
     )  # fmt: skip
     os.environ.update(demo.connections())
     try:

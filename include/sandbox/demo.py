@@ -304,8 +304,8 @@ def _admin() -> Iterator[sa.Connection]:
 
 
 def _days(whole: world.World, airflow: Airflow, days: int | None, spoken: Spoken) -> list[datetime]:
-    """Plays each trading day, whose events bring its orders to TIMS; where the channel does not ring for a new order the
-    scheduler is told to read them. Returns the moments of the reads."""
+    """Plays each trading day, whose events bring its orders to TIMS. Where a channel does not ring for a new order,
+    the scheduler is told to read them. Returns the moments of the reads."""
     midnights = sorted(
         {invoice.at.replace(hour=0, minute=0, second=0, microsecond=0) + DAY for invoice in whole.invoices}
     )
