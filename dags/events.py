@@ -2,10 +2,10 @@
 ### Events: what the systems ring for, within seconds
 
 **Reads** the events that the receiver has kept (`ops.webhook_event`): which record of which flow to read now. Nothing
-else of an event is taken for true. One task waits for them, is woken by each that comes, reads the records and takes
-them through all five steps of their flow. A quarter of an hour later the next run prepares itself and takes over, with
-fresh code and connections: two runs at a time, one of which works. **Writes** what the flows write, into the same
-tables and batches (`kind` event).
+else of an event is taken for true. A task for each system waits for its events, is woken by each that comes, reads the
+records and takes them through all five steps of their flow. A quarter of an hour later the next run prepares itself and
+takes over, with fresh code and connections: two runs at a time, one of which works. **Writes** what the flows write,
+into the same tables and batches (`kind` event).
 
 Where events stand in a storm, the flow's list is read in place of each record. The flows' own schedules go on: they
 find what nobody has rung for.
@@ -14,7 +14,7 @@ find what nobody has rung for.
 worked only when its record was, the next run begins with what is left, and polling finds the rest. *Trigger* starts a
 run that takes over at once.
 
-**Why one long task:** a run for each event would cost two to three seconds in the scheduler before the first line of it
+**Why long tasks:** a run for each event would cost two to three seconds in the scheduler before the first line of it
 is at work (`docs/decisions/052-events.md`).
 """
 
@@ -29,7 +29,8 @@ from crossdock_airflow.tasks import dag_defaults, every, work_events
     **dag_defaults(__doc__, "events", "channel_advisor", "tims") | {"max_active_runs": 2},
 )
 def events():
-    work_events()
+    work_events.override(task_id="work_channel_advisor", pre_execute=None)("channel_advisor")
+    work_events.override(task_id="work_tims")("tims")
 
 
 events()

@@ -39,7 +39,7 @@ SPECIAL: dict[str, dict[str, set[str]]] = {
     "watch": {"check_freshness": set()},
     "reconcile": {"compare": set()},
     "shadow_report": {"compare_shadow": set()},
-    "events": {"work_events": set()},
+    "events": {"work_channel_advisor": set(), "work_tims": set()},
     "subscriptions": {"keep_subscriptions": set()},
 }
 ONE_FLOW = [name for name in NAMES if name not in (*SPECIAL, "nightly_close")]

@@ -369,7 +369,7 @@ def test_a_worker_of_events_that_is_killed_is_replaced_and_nothing_is_lost_or_do
     processes.tick(reads[-1])
     wait_for(lambda: any(rule["hits"] for rule in tims.call("GET", "faults")["rules"]))
     tasks = airflow.call("GET", "dags/events/dagRuns/~/taskInstances?state=running")["task_instances"]
-    os.kill(tasks[0]["pid"], signal.SIGKILL)
+    os.kill(next(task["pid"] for task in tasks if task["task_id"] == "work_channel_advisor"), signal.SIGKILL)
     tims.call("DELETE", "faults")
     with runtime_of_the_demo() as runtime:
         demo.wait_until_worked(runtime.engine, demo.Spoken())

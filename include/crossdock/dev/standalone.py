@@ -114,7 +114,7 @@ def environment(port: int) -> dict[str, str]:
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__PARALLELISM": "5",  # one of them works events all the time
+        "AIRFLOW__CORE__PARALLELISM": "6",  # two of them work events all the time
         "AIRFLOW__CORE__MP_START_METHOD": "fork",  # a task is a fork of the scheduler, with its imports
         "AIRFLOW__CORE__FERNET_KEY": _kept_secret("fernet_key", _fernet_key),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",

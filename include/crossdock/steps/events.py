@@ -15,7 +15,7 @@ import contextlib
 import logging
 import select
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ SWEEP = 30.0  # seconds between two looks at the table: for a NOTIFY that was lo
 ECHOES = 2.0  # seconds between two passes of a flow whose events are mostly echoes
 MANY = 100  # records from which on the list is read
 BY_KEY = 1 / 40  # of a minute's requests that a pass may take for its records; above it reads the list too
-TAKE_OVER = "take over"  # text of a notice: another worker stands ready
+TAKE_OVER = "take over"  # in the text of a notice, with a system: another worker stands ready
 LONGEST_PASS = 3600.0  # seconds that a worker waits for the pass of the one before it
 PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds after a pass that failed, doubled each time
 
@@ -114,17 +114,20 @@ def work(
     over: Over | None = None,
 ) -> None:
     """Works what comes, and counts it in `done`: until another worker stands ready, but at most so many seconds; with 0
-    what is there now. `flows`: all of them, in the order in which data travels.
+    what is there now. `flows`: all that read a system, in the order in which data travels, or those of both systems.
 
-    One worker at a time. The newest one takes over: it prepares itself, and the one at work ends after its pass.
+    One worker at a time for a system. The newest one takes over: it prepares itself, and the one at work ends after its
+    pass.
 
     A flow whose pass fails, however it does, is tried again after a growing pause, while the others and its polling go
     on. Raises the error of such a pass when the time is over, and Transient where the database is lost."""
     until, turns = time.monotonic() + seconds, _Turns(flows)
+    systems = {flow.source.system for flow in flows.values()}
+    leave = {f"{TAKE_OVER} {system}" for system in systems}
     prepare(flows)
     with (
-        _listening(runtime.engine, takes_over=seconds > 0) as notices,
-        database.lock(runtime.engine, "events", wait=LONGEST_PASS),
+        _listening(runtime.engine, leave if seconds > 0 else ()) as notices,
+        database.locks(runtime.engine, (f"events:{system}" for system in systems), wait=LONGEST_PASS),
     ):
         while True:
             waiting = _waiting(runtime.engine, flows)
@@ -140,7 +143,7 @@ def work(
             if not name and left <= 0:
                 break
             came = notices(0.0 if name else min(left, SWEEP, turns.pause(waiting)))
-            if TAKE_OVER in came:
+            if leave & came:
                 return
             if came and not name:
                 time.sleep(TOGETHER)
@@ -185,13 +188,13 @@ def _waiting(engine: sa.Engine, flows: Mapping[str, Flow]) -> list[str]:
 
 
 @contextmanager
-def _listening(engine: sa.Engine, *, takes_over: bool) -> Iterator[Callable[[float], set[str]]]:
-    """Gives a function that waits so many seconds for notices and returns their texts: "" for an event. `takes_over`:
-    tells other workers that this one stands ready."""
+def _listening(engine: sa.Engine, first: Iterable[str]) -> Iterator[Callable[[float], set[str]]]:
+    """Sends the first notices, to other workers. Gives a function that waits so many seconds for notices and returns
+    their texts: "" for an event."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text(f"LISTEN {webhook_events.CHANNEL}"))
-        if takes_over:
-            connection.execute(sa.select(sa.func.pg_notify(webhook_events.CHANNEL, TAKE_OVER)))
+        for text in first:
+            connection.execute(sa.select(sa.func.pg_notify(webhook_events.CHANNEL, text)))
         driver: Any = connection.connection.driver_connection
 
         def notices(seconds: float) -> set[str]:
