@@ -54,7 +54,7 @@ def signed(body: bytes, secret: str = SECRET, at: float | None = None) -> dict[s
     try:
         sent = json.loads(body)
         return headers | {"X-CA-Event-ID": sent["EventID"], "X-CA-Event-Type": sent["EventType"]}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return headers
 
 

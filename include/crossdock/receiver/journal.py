@@ -63,18 +63,23 @@ class Journal:
         while self._waiting:
             group, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
             events = [event for several, _ in group for event in several]
-            is_written = await asyncio.to_thread(self._write, events)
-            self._size -= len(events)
-            for _, written in group:
-                written.set_result(is_written)
+            is_written = False
+            try:
+                is_written = await asyncio.to_thread(self._write, events)
+            finally:  # else they would be waited for, and take room, for ever
+                self._size -= len(events)
+                for _, written in group:
+                    written.set_result(is_written)
 
     def _write(self, events: Sequence[Event]) -> bool:
         try:
             with typed_errors(), self._engine.begin() as connection:
                 webhook_events.add(connection, events)
-        except CrossdockError as error:
+        except Exception as error:
             if time.monotonic() - self._logged_at >= LOG_SECONDS:
-                log.error("%d events could not be written, and are not confirmed: %s", len(events), error)
+                # A fault of the program may have a value of an event in its text.
+                words = error if isinstance(error, CrossdockError) else type(error).__name__
+                log.error("%d events could not be written, and are not confirmed: %s", len(events), words)
                 self._logged_at = time.monotonic()
             return False
         return True

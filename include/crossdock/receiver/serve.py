@@ -22,6 +22,7 @@ from crossdock.store.faults import typed_errors
 from crossdock.systems.connections import is_loopback
 
 STOP_SECONDS = 6  # for what is being written
+HEADER_BYTES = 16_384  # of one request, with its line
 ANYBODY = "0.0.0.0/0"
 
 
@@ -50,7 +51,8 @@ def serve(url: str, host: str, port: int, ready: Callable[[str, Sequence[OpenSou
 
 def config_of(app: Receiver, settings: Settings) -> uvicorn.Config:
     """No access log, for a path or query may hold what somebody should not have sent; nor a line for each request that
-    is no HTTP."""
+    is no HTTP. h11 reads HTTP: it bounds what a header may take, and refuses what two readers may understand in two
+    ways."""
     return uvicorn.Config(
         app,
         log_config=None,
@@ -64,6 +66,8 @@ def config_of(app: Receiver, settings: Settings) -> uvicorn.Config:
         timeout_keep_alive=30,
         backlog=2048,
         ws="none",
+        http="h11",
+        h11_max_incomplete_event_size=HEADER_BYTES,
     )
 
 
