@@ -5,7 +5,7 @@ PY := .venv/bin/python
 PORT ?= 8080
 WORKERS ?= 2
 export PORT
-unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo down status unit test browser e2e cluster lint types canvas docs bench oversell agree storm clean
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import sqlite3
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -44,6 +47,20 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
+class KeptRuntime(Runtime):
+    """A runtime with an engine of its own over sessions of the database that outlive it: to begin one costs Postgres
+    more than many a run does."""
+
+    def __init__(self, kept: sa.Engine, *more: Any) -> None:
+        super().__init__(kept.url.render_as_string(hide_password=False), *more)
+        options = kept.get_execution_options()
+        self._own = sa.Engine(kept.pool, kept.dialect, kept.url, hide_parameters=True, execution_options=options)
+
+    @property
+    def engine(self) -> sa.Engine:
+        return self._own
+
+
 @dataclass
 class Environment:
     """What a test needs: the controls, the connections, the world, a database of its own."""
@@ -56,9 +73,24 @@ class Environment:
     now: datetime
     part: int = 1  # of the world's orders, only every `part`-th takes place: for tests that need many days
     inbox: Path | None = None
+    engines: dict[tuple[str, int, int], sa.Engine] = field(default_factory=dict)  # by URL, process and thread
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The database's, with sessions that are kept. A forked process and a thread have their own."""
+        place = self.database_url, os.getpid(), threading.get_ident()
+        if place not in self.engines:
+            self.engines[place] = database.engine(self.database_url)
+        return self.engines[place]
+
+    def disconnect(self) -> None:
+        """Ends the sessions of its databases that no runtime uses."""
+        for (_, process, _), engine in self.engines.items():
+            if process == os.getpid():
+                engine.dispose()
 
     def runtime(self) -> Runtime:
-        return Runtime(self.database_url, self.connections.__getitem__, self.inbox)
+        return KeptRuntime(self.engine, self.connections.__getitem__, self.inbox)
 
     def takes_place(self, order_id: int | None) -> bool:
         return order_id is None or order_id % self.part == 0
@@ -101,7 +133,7 @@ class Environment:
             return {row.key: row for row in dead_letters.listed(connection, limit=100_000)}
 
     def query(self, statement: str) -> list[sa.Row]:
-        with self.runtime() as runtime, runtime.engine.begin() as connection:
+        with self.engine.begin() as connection:
             return list(connection.exec_driver_sql(statement))
 
     def differences(self, reads: Iterable[str] = ()) -> list[str]:
@@ -214,6 +246,9 @@ def _reference_folder(skus: frozenset[str] = frozenset()) -> TemporaryDirectory[
             control = Control(system, url)
             control.set_clock(_world().start)
             control.apply(event for event in reference if event["system"] == system)
+    for file in Path(reported.name).glob("*.db"):  # a server that is ended leaves a log that each copy would work in
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return reported
 
 
@@ -250,4 +285,6 @@ def found_environment(
         }
         for control in controls.values():
             control.set_clock(_world().start)
-        yield Environment(controls["channel_advisor"], controls["tims"], connections, url, _world(), _world().start)
+        found = Environment(controls["channel_advisor"], controls["tims"], connections, url, _world(), _world().start)
+        yield found
+        found.disconnect()

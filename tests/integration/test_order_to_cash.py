@@ -84,10 +84,12 @@ class Market:
         return persist(self.environment, flow, f"run-{next(self.numbers)}", **more).delivered
 
     def rest(self) -> None:
-        """All flows, until nothing is new."""
+        """All flows in turn, until each has run since the last one that found anything, and found nothing."""
         self.environment.clear_faults()
-        for _ in range(6):
-            if not sum(self.run(flow) for flow in flows.order_to_cash()):
+        names, quiet = [*flows.order_to_cash()], 0
+        for flow in names * 6:
+            quiet = 0 if self.run(flow) else quiet + 1
+            if quiet == len(names):
                 return
         raise AssertionError("the flows do not come to rest")
 

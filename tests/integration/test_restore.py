@@ -168,6 +168,7 @@ class Loss:
 def loss(market: Market) -> Loss:
     environment = market.environment
     first_day(market)
+    environment.disconnect()
     yesterday = copied(environment.database_url, "yesterday")
     forward(environment, environment.now + timedelta(hours=20))
     second_day(market)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import logging
+import sys
 import unicodedata
 
 import pytest
@@ -18,6 +19,12 @@ from crossdock.safe import KEPT, Formatter, cell, plain, safe, safe_json
 def acts(text: str) -> list[str]:
     """Characters that a terminal would obey."""
     return [c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in KEPT]
+
+
+def test_no_character_of_unicode_is_obeyed() -> None:
+    every = "".join(map(chr, range(sys.maxunicode + 1)))
+    assert acts(every) != []
+    assert acts(safe(every)) == []
 
 
 @pytest.mark.parametrize(

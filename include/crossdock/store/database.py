@@ -12,8 +12,9 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,16 +49,31 @@ _SOON_GONE = {
 
 
 def engine(url: str, *, role: str | None = LOADER_ROLE) -> sa.Engine:
-    """An engine whose connections act as `role`: the loader can change rows but no table.
+    """An engine with connections of its own, which act as `role`: the loader can change rows but no table. What was
+    compiled for one engine of a process serves the next one to the same database.
 
     Raises ConfigError where the URL cannot be read.
     """
+    first, compiled = _first_engine(url, role, os.getpid())
+    return sa.Engine(
+        first.pool.recreate(),
+        first.dialect,
+        first.url,
+        hide_parameters=True,  # they hold personal data, and errors are logged
+        execution_options={"compiled_cache": compiled},
+    )
+
+
+@lru_cache(maxsize=8)
+def _first_engine(url: str, role: str | None, _process: int) -> tuple[sa.Engine, MutableMapping[Any, Any]]:
+    """What the engines of one process to one database share: an engine that itself never connects, and what is compiled
+    for its dialect. Each costs more than a short run: to ask the server what it is, and to write every statement."""
     try:
         made = sa.create_engine(
             sa.make_url(url).set(drivername="postgresql+psycopg2"),
             pool_pre_ping=True,
             connect_args={"application_name": f"crossdock {machine_and_process()}", "connect_timeout": 10},
-            hide_parameters=True,  # they hold personal data, and errors are logged
+            hide_parameters=True,
             json_serializer=to_json,
             json_deserializer=from_json,
         )
@@ -67,16 +83,16 @@ def engine(url: str, *, role: str | None = LOADER_ROLE) -> sa.Engine:
             do="Set AIRFLOW_CONN_CROSSDOCK to postgresql://user:password@host:port/database.",
         ) from error
     if role:
+        first = [statement.compile(dialect=made.dialect) for statement in _first_statements(role)]
 
         @sa.event.listens_for(made, "connect")
         def _take_role(connection: Any, _record: Any) -> None:
             with connection.cursor() as cursor:
-                for statement in _first_statements(role):
-                    compiled = statement.compile(dialect=made.dialect)
+                for compiled in first:
                     cursor.execute(compiled.string, compiled.params)
             connection.commit()
 
-    return made
+    return made, sa.util.LRUCache(1_000)
 
 
 def _first_statements(role: str) -> tuple[sa.Select, sa.Select]:
