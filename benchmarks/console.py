@@ -97,6 +97,13 @@ LISTS: dict[str, tuple[dict[str, str], ...]] = {
         {"period": MONTH, "text": ORDER, "sort": "days"},
         {"period": MONTH, "sort": "-amount", "after": "24.00~3000"},
     ),
+    "events": (
+        {},
+        {"flow": "holds", "state": "waiting"},
+        {"system": "tims", "state": "worked"},
+        {"q": ORDER},
+        {"q": "nothing has it"},
+    ),
     "audit": ({}, {"who": "clerk 1"}, {"action": "price approve", "who": "clerk 1"}, {"subject": "17"}),
     "approvals": ({}, {"state": "approved"}, {"q": SKU}, {"q": "nothing"}),
 }
@@ -107,6 +114,8 @@ OWN: dict[str, tuple[dict[str, str], ...]] = {
     "/record/{kind}": LISTS["life"],
     "/api/overview/records": LISTS["records"],
     "/overview/records": LISTS["records"],
+    "/api/overview/events": LISTS["events"],
+    "/overview/events": LISTS["events"],
     "/overview/system/{name}": ({"name": "tims"},),
     "/letters/closed": ({}, {"state": "mended"}, {"state": "resolved"}),
     **dict.fromkeys(("/letters/replays/{number}", "/api/replays/{number}"), ({"number": REPLAY},)),

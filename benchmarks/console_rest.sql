@@ -73,3 +73,15 @@ WHERE letter.state = 'open';
 INSERT INTO stage.sales_order_line (key, position, "SKU", "Quantity", "Price")
 SELECT (90000000 + n)::text, 0, 'SKU-' || lpad((1 + n % :skus)::text, 6, '0'), 2, 10.00
 FROM generate_series(1, :orders) AS n;
+
+-- Events: as many as there are records, eight a second in the last hour; each hundredth one waits.
+INSERT INTO ops.webhook_event (
+  system, event_id, flow, event_type, key, occurred_at, received_at, taken_at, worked_at, run_id, times
+)
+SELECT
+  CASE WHEN n % 10 < 6 THEN 'channel_advisor' ELSE 'tims' END, 'evt_' || n,
+  (ARRAY['orders', 'orders', 'orders', 'orders', 'orders', 'returns', 'shipments', 'inventory', 'catalog', 'holds'])[1 + n % 10],
+  'OrderUpdated', (90000000 + n / 8)::text, at - interval '400 ms', at,
+  CASE WHEN n % 100 > 0 THEN at + interval '200 ms' END, CASE WHEN n % 100 > 0 THEN at + interval '1200 ms' END,
+  'scheduled__1', 1
+FROM (SELECT n, now() - make_interval(secs => n / 8 + 0.8) AS at FROM generate_series(1, :records) AS n) AS events;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from crossdock import cli
 from crossdock.flow import Flow
 from crossdock.runtime import Runtime
 from crossdock.steps import records
-from crossdock.store import dead_letters, watermarks
+from crossdock.store import dead_letters, watermarks, webhook_events
+from crossdock.store.webhook_events import Event
 from integration.environment import fresh_database
 
 LETTERS = (("orders", "77"), (records.REFERENCE, "tims.inventory/items:LAMP"))
@@ -103,6 +106,36 @@ def test_a_number_out_of_range_is_told(
     assert (code, out) == (2, "")
     assert "Invalid value" in err
     assert "Traceback" not in err
+
+
+def test_status_shows_what_waits_of_the_events_and_how_the_receiver_is(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CROSSDOCK_RUN_DIR", str(tmp_path))
+    (tmp_path / "parts.json").write_text(json.dumps({"receiver": {"runs": True, "said": "runs since 09:01:02"}}))
+    with Runtime(url) as runtime, runtime.engine.begin() as connection:
+        webhook_events.add(
+            connection, [Event("channel_advisor", f"evt_{n}", "orders", "OrderCreated", "1") for n in "12"]
+        )
+    try:
+        monkeypatch.setattr(sys, "argv", ["crossdock", "status", "--json"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        found = json.loads(capsys.readouterr().out)
+        assert ended.value.code == 0
+        assert [(one["flow"], one["waiting"], one["received"]) for one in found["events"]["flows"]] == [
+            ("orders", 2, 2)
+        ]
+        assert found["receiver"] == "runs since 09:01:02"
+        monkeypatch.setattr(sys, "argv", ["crossdock", "status"])
+        with pytest.raises(SystemExit):
+            cli.main()
+        words = " ".join(capsys.readouterr().out.split())
+        assert "The receiver of events runs since 09:01:02." in words
+        assert "orders 2 2" in words
+    finally:
+        with Runtime(url) as runtime, runtime.engine.begin() as connection:
+            connection.execute(sa.delete(webhook_events.table))
 
 
 def test_all_are_replayed_though_some_are_only_looked_up(
