@@ -349,6 +349,15 @@ def test_an_operation_that_is_not_there_is_named(tims: Found) -> None:
         tims.client.put("inventory/items/RUG/quantity", {"LocationID": "MAIN", "OnHand": 3}, etag='"1"')
 
 
+def test_it_has_no_events_to_subscribe_to_and_is_not_asked_for_any(tims: Found) -> None:
+    before = tims.requests()
+    assert tims.client.no_subscriptions
+    assert tims.client.subscriptions() == []
+    with pytest.raises(ConfigError, match="no webhooks"):
+        tims.client.subscribe("http://127.0.0.1:9/x", ["item.updated"], "s" * 32)
+    assert tims.requests() == before
+
+
 def test_a_wrong_password_is_said_to_be_one(tims: Found) -> None:
     with opened(tims.url, ADAPTED, secret="wrong") as client, pytest.raises(AuthError, match="login or its password"):
         client.company()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import sys
@@ -22,13 +23,15 @@ from msgspec import structs
 
 from crossdock import cli
 from crossdock.errors import AuthError, BatchStopped
+from crossdock.receiver.sources import variable
 from crossdock.store import alerts
-from crossdock.systems.connections import parse
+from crossdock.systems.connections import as_json, parse
 from crossdock_airflow import notifier, plugin
 from crossdock_airflow.connections import DATABASE
 from crossdock_airflow.notifier import CHANNEL, Alert
 from integration.builders import forward, line, place, send
 from integration.environment import Environment, found_environment, unhurried
+from integration.receivers import SECRET, receiving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -299,6 +302,22 @@ def test_the_watch_finds_nothing_wrong_when_all_is_well(bag: DagBag, metadata: N
     ended = run(bag, "watch")
     assert ended.state == "success"
     assert results(ended)["check_freshness"] == []
+
+
+def test_subscriptions_are_made_with_the_secrets_of_the_connections_and_without_an_address_events_are_off(
+    bag: DagBag, metadata: None, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CROSSDOCK_RECEIVER_URL", raising=False)
+    assert results(run(bag, "subscriptions"))["keep_subscriptions"] == []
+    for system, connection in environment.connections.items():
+        with_secret = dataclasses.replace(connection, extra=connection.extra | {"webhook_secret": SECRET})
+        monkeypatch.setenv(connection.variable, as_json(with_secret))
+        assert not os.environ.get(variable(system))
+    with receiving(environment.database_url) as url:
+        monkeypatch.setenv("CROSSDOCK_RECEIVER_URL", url)
+        first, second = (results(run(bag, "subscriptions"))["keep_subscriptions"] for _ in range(2))
+    assert [one.split()[1] for one in first] == ["made", "made"]
+    assert [one.partition(": ")[2] for one in second] == ["nothing to do."] * 2
 
 
 def _context(error: BaseException) -> dict[str, Any]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -16,6 +20,7 @@ from crossdock import flows
 from crossdock.errors import AuthError, ConfigError, RateLimited, Transient
 from crossdock.receiver import sources
 from crossdock.receiver.sources import Secrets
+from crossdock.runtime import Runtime
 from crossdock.services import subscriptions as service
 from crossdock.steps import events as worker
 from crossdock.store import subscriptions as store
@@ -24,6 +29,7 @@ from crossdock.store.webhook_events import Event, Filter
 from crossdock.systems import writes
 from crossdock.systems.channel_advisor import Facade
 from crossdock.systems.subscriptions import Subscription
+from crossdock.systems.tims import Adapted, Tims
 from integration.builders import line, place
 from integration.environment import Environment
 from integration.receivers import SECRET, SHOP, TIMS, receiving
@@ -274,6 +280,19 @@ def test_a_receiver_that_does_not_answer_gets_no_subscription(shop: Environment,
     assert there(shop) == []
 
 
+def test_a_secret_that_a_system_does_not_take_is_told_with_what_to_do(
+    shop: Environment, monkeypatch: pytest.MonkeyPatch
+):
+    short = SECRET[:20]
+    with receiving(shop.database_url, {"tims": Secrets((short,))}) as url:
+        monkeypatch.setenv(sources.PUBLIC_URL, url)
+        use(monkeypatch, short)
+        error = apply(shop)["tims"].error
+    assert isinstance(error, ConfigError)
+    assert "32 to 128 characters" in error.do
+    assert short not in str(error)
+
+
 def test_asking_for_a_rotation_makes_another_one_with_the_present_secret(shop: Environment, receiver: str):
     apply(shop)
     done = apply(shop, rotate=True)["tims"]
@@ -390,6 +409,96 @@ def test_a_lost_answer_leaves_no_subscription_of_a_secret_that_nobody_knows(shop
     assert len(there(shop)) == 1
     assert apply(shop)["channel_advisor"].is_right
     assert len(there(shop)) == 1
+
+
+class Memory:
+    """A system that has subscriptions and nothing else; each call may be the last one, before or after its effect."""
+
+    api, connection = "v2", None
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance, self.left = chance, 0
+        self.held: dict[str, tuple[Subscription, str]] = {}  # with the secret
+        self.number = 0
+
+    def _step(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+    def subscriptions(self) -> list[Subscription]:
+        self._step()
+        return [each for each, _ in self.held.values()]
+
+    def subscribe(self, url: str, types: Iterable[str], secret: str, *, is_on: bool = True) -> Subscription:
+        self._step()
+        assert url not in {each.url for each, _ in self.held.values()}
+        self.number += 1
+        made = Subscription(str(self.number), url, frozenset(types), "", is_on)
+        self.held[made.id] = (made, secret)
+        self._step()
+        return made
+
+    def unsubscribe(self, id: str) -> None:
+        self._step()
+        self.held.pop(id, None)
+        self._step()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_is_there_and_wherever_it_is_killed_one_with_the_present_secret_is_left(
+    shop: Environment, monkeypatch: pytest.MonkeyPatch, seed: int
+):
+    """And it is killed so: each time another call is the last one."""
+    chance = random.Random(seed)
+    url = "http://127.0.0.1:9"
+    monkeypatch.setenv(sources.PUBLIC_URL, url)
+    use(monkeypatch, NEW, previous=chance.choice(["", SECRET]))
+    monkeypatch.setattr(service, "prove", lambda wanted: None)
+    monkeypatch.setattr(service, "OVERLAP", timedelta(0))
+    types = sources.load().sources["channel_advisor"].types
+    system, other = Memory(chance), Memory(chance)
+    other.api = "v9"
+    with shop.runtime() as opened:
+        runtime: Any = SimpleNamespace(engine=opened.engine, channel_advisor=system, tims=other)
+        addresses = [f"{url}{SHOP}{query}" for query in ("", "?2", "?3", "?4")] + [FOREIGN, f"{url}/other"]
+        for address in chance.sample(addresses, chance.randint(0, len(addresses))):
+            secret = chance.choice([NEW, SECRET, "lost-" + SECRET])
+            made = system.subscribe(
+                address, chance.choice([types, ["OrderCreated"]]), secret, is_on=chance.random() < 0.7
+            )
+            if chance.random() < 0.7:
+                with opened.engine.begin() as connection:
+                    store.note(connection, "channel_advisor", made.id, service.fingerprint(secret.encode()), None)
+        before = {id for id, (each, _) in system.held.items() if not each.url.startswith(url + SHOP)}
+        for _ in range(3):
+            system.left = chance.randint(1, 12)
+            with contextlib.suppress(KeyboardInterrupt):
+                service.apply(runtime, rotate=chance.random() < 0.3)
+        system.left = 0
+        (done,) = (one for one in service.apply(runtime) if one.source == "channel_advisor")
+    assert done.is_right, service.sentence(done)
+    ours = {id for id, (each, _) in system.held.items() if each.url.startswith(url + SHOP)}
+    (left,) = ours
+    assert (system.held[left][0].types, system.held[left][0].is_on, system.held[left][1]) == (types, True, NEW)
+    assert set(system.held) - ours == before
+
+
+def test_an_api_that_nobody_knows_the_signature_of_is_quiet(shop: Environment, receiver: str):
+    as_v1 = replace(
+        shop.connections["channel_advisor"], extra=shop.connections["channel_advisor"].extra | {"api": "v1"}
+    )
+    with Runtime(shop.database_url, (shop.connections | {"channel_advisor": as_v1}).__getitem__) as runtime:
+        done = {one.source: one for one in service.keep(runtime)}
+    assert set(done) == {"channel_advisor_v1", "tims"}
+    assert "signature.header" in done["channel_advisor_v1"].off
+    assert alerts(shop) == {}
+
+
+def test_a_tims_without_webhooks_is_quiet(shop: Environment, receiver: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Tims, "no_subscriptions", Adapted.no_subscriptions)
+    assert "no webhooks" in keep(shop)["tims"].off
+    assert (there(shop, "tims"), alerts(shop)) == ([], {})
 
 
 # ---- silence ---------------------------------------------------------------------------------------------------------

@@ -154,8 +154,11 @@ def show_subscriptions(
 
 
 def _print_subscriptions(rows: list[dict[str, Any]], found: list[subscriptions.Standing], changes: bool) -> None:
-    shown = [row | {"id": row["id"] or "", "types": ", ".join(row["types"])} for row in rows]
-    print_table("Subscriptions", ("source", "id", "state", "status", "address", "types", "made_at"), shown)
+    print_table("Subscriptions", ("source", "id", "state", "status", "address", "made_at"), rows)
+    for row in rows:
+        if row["state"] in ("missing", "other types"):
+            types = next(one.types for one in found if one.source == row["source"])
+            out.print(f"{row['source']} is to be of {', '.join(types)}.", soft_wrap=True)
     for state in dict.fromkeys(row["state"] for row in rows if row["state"] not in ("good", "missing")):
         out.print(f"{state}: {subscriptions.STATES[state]}.", soft_wrap=True)
     for one in found:

@@ -168,7 +168,10 @@ def sentence(standing: Standing) -> str:
     parts = [f"made {', '.join(standing.made)}"] if standing.made else []
     parts += [f"ended {', '.join(standing.ended)}"] if standing.ended else []
     waiting = [each.subscription.id for each in standing.found if each.state not in ("good", "elsewhere")]
-    parts += [f"{', '.join(waiting)} {'end' if len(waiting) > 1 else 'ends'} later"] if waiting else []
+    made_at = standing.good.made_at if standing.good else None
+    if waiting and made_at:
+        at = f"{(made_at + OVERLAP).astimezone(UTC):%H:%M} UTC"
+        parts.append(f"{', '.join(waiting)} to be ended by the first run after {at}, when nothing waits there any more")
     return f"{standing.source}: {'; '.join(parts) or 'nothing to do'}."
 
 
@@ -317,7 +320,13 @@ def _make(engine: sa.Engine, client: ChannelAdvisor | Tims, wanted: Wanted, stan
         except RecordRejected as refused:
             if refused.status == 409 and url != free[-1]:  # another application of the account has it
                 continue
-            raise
+            fields = ", ".join(f"{one.field} {one.code}".strip() for one in refused.refusals) or refused.code
+            raise ConfigError(
+                f"{NAMES[standing.system]} takes no subscription of {url}: {refused.status} {fields}".strip() + ".",
+                do=f"A secret has 32 to 128 characters (`openssl rand -hex 32`, {sources.variable(standing.system)}), "
+                "and an address begins with https unless it is this machine's.",
+                system=standing.system,
+            ) from None
         with engine.begin() as connection:
             subscriptions.note(connection, standing.system, made.id, fingerprint(key), made.made_at)
         standing.made.append(made.id)
