@@ -231,6 +231,23 @@ def _world() -> world.World:
     return world.load()
 
 
+def goods_until(end: str, part: int) -> frozenset[str]:
+    """The goods of the orders that take place until `end`, the parts of their kits with them: no more than a test of
+    these days needs. `part`: see `Environment.part`."""
+    kits = {
+        event.document["SKU"]: event.document["KitComponents"]
+        for event in _world().reference_events()
+        if event.document.get("KitComponents")
+    }
+    ordered = {
+        line["SKU"]
+        for event in _world().events(_world().start, moment(end))
+        if (event.document.get("ChannelAdvisorOrderID") or 0) % part == 0
+        for line in event.document.get("OrderItems", ())
+    }
+    return frozenset(ordered | {each["SKU"] for sku in ordered & kits.keys() for each in kits[sku]})
+
+
 @cache
 def _reference_folder(skus: frozenset[str] = frozenset()) -> TemporaryDirectory[str]:
     """The folder of two systems with the reference data and nothing else: filled once, copied for every environment.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 
@@ -13,20 +14,23 @@ from crossdock import flows
 from crossdock.steps.dry_run import Verdict, dry_run
 from crossdock.store import database, raw
 from integration.builders import line, place
-from integration.environment import Environment
+from integration.environment import Environment, found_environment, goods_until
 
 
 @pytest.fixture(scope="module")
-def days(long_lived_environment: Environment) -> Environment:
-    """Some days of trade through all flows, and an order of an item that nobody knows."""
-    for day in ("2011-01-06", "2011-01-08", "2011-01-11"):
-        long_lived_environment.tick(day)
-        for name in flows.all_flows():
-            long_lived_environment.sync(flow=name)
-    place(long_lived_environment, line("NO-SUCH-ITEM"))
-    long_lived_environment.tick("2011-01-12")
-    long_lived_environment.sync()
-    return long_lived_environment
+def days(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    """Some days of trade through all flows, every fifth order of them, and an order of an item that nobody knows."""
+    goods, folder = goods_until("2011-01-12", part=5), tmp_path_factory.mktemp("environment")
+    with found_environment(postgres_url, "dry_run", folder, skus=goods) as environment:
+        environment.part = 5
+        for day in ("2011-01-06", "2011-01-08", "2011-01-11"):
+            environment.tick(day)
+            for name in flows.all_flows():
+                environment.sync(flow=name)
+        place(environment, line("NO-SUCH-ITEM"))
+        environment.tick("2011-01-12")
+        environment.sync()
+        yield environment
 
 
 def judged(environment: Environment, flow_name: str) -> tuple[dict[str, Verdict], dict[str, sa.Row]]:
