@@ -31,9 +31,11 @@ NOBODY: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def shop(long_lived_environment: Environment) -> Environment:
-    forward(long_lived_environment, long_lived_environment.now + timedelta(days=1, hours=10))
-    return long_lived_environment
+def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    folder = tmp_path_factory.mktemp("environment")
+    with found_environment(postgres_url, "marketplace_orders", folder, skus=ALL) as environment:
+        forward(environment, environment.now + timedelta(days=1, hours=10))
+        yield environment
 
 
 @pytest.fixture(scope="module")
