@@ -340,7 +340,7 @@ def _orders(here: Installation, sizes: Sizes) -> dict[str, float]:
         placed |= dict.fromkeys(here.place(1), at)
     done = f"SELECT count(*) AS count FROM ops.link WHERE {_ORDERS} AND confirmed_at IS NOT NULL"
     with suppress(Unfit):  # what is not there by then is counted
-        _until(lambda: here.query(done, first=FIRST)[0].count >= len(placed), sizes.patience / 10, "")
+        _until(lambda: here.query(done, first=FIRST)[0].count >= len(placed), max(30, sizes.patience / 10), "")
     rows = {row.key: row for row in here.query(LEGS, first=FIRST)}
     legs: dict[str, list[float]] = {name: [] for name in ("received", "taken", "in_tims", "confirmed", "whole")}
     for key, at in placed.items():
