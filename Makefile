@@ -80,7 +80,7 @@ agree: setup ## Compare both systems again and again while all flows run; print 
 	@set -o pipefail; COMPARISONS=$(or $(COMPARISONS),200) $(PY) -m pytest tests/integration/test_agree.py -q -s -p no:warnings | grep AGREE
 
 storm: setup ## Let both systems send events while receiver, worker and database are killed; print what was lost (EVENTS=50000)
-	@set -o pipefail; STORM_TURNS=$$(($(or $(EVENTS),50000) / 120)) $(PY) -m pytest tests/integration/test_storm.py -q -s --timeout 3600 -p no:warnings | grep STORM
+	@set -o pipefail; STORM_TURNS=$$(($(or $(EVENTS),50000) / 120)) $(PY) -m pytest tests/integration/test_storm.py -q -s --timeout 3600 | grep STORM
 
 .venv-bench/.ready: benchmarks/requirements.txt | setup
 	@$(PY) -m venv .venv-bench && .venv-bench/bin/python -m pip install --disable-pip-version-check --no-input -q -r $< && touch $@
