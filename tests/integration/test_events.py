@@ -205,3 +205,5 @@ def test_a_flow_whose_events_are_mostly_echoes_pauses_between_its_passes():
     assert turns.next(["inventory"]) is None
     assert turns.next(["orders", "inventory"]) == "orders"
     assert 0.0 < turns.pause(["inventory"]) <= events.ECHOES
+    turns.note("inventory", None, seconds=4.0)
+    assert events.ECHOES < turns.pause(["inventory"]) <= 4.0 * events.REST

@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 
 TOGETHER = 0.1  # seconds that an event waits for others
 SWEEP = 30.0  # seconds between two looks at the table: for a NOTIFY that was lost
-ECHOES = 2.0  # seconds between two passes of a flow whose events are mostly echoes
+ECHOES = 2.0  # least seconds between two passes of a flow whose events are mostly echoes,
+REST = 5.0  # and how many times as long as a pass it rests after it
 MANY = 100  # records from which on the list is read
 BY_KEY = 1 / 40  # of a minute's requests that a pass may take for its records; above it reads the list too
 TAKE_OVER = "take over"  # in the text of a notice, with a system: another worker stands ready
@@ -63,7 +64,8 @@ class Worked:
 class _Turns:
     """Whose pass is next. The first flow that waits, in the order in which data travels, has every second pass, for
     whoever waits for the others waits for it too; the others take turns. A flow whose pass failed pauses, and so does
-    one that reads what Crossdock itself writes: its events are mostly echoes, and go together."""
+    one that reads what Crossdock itself writes, in step with what its passes cost: its events are mostly echoes, and go
+    together."""
 
     def __init__(self, flows: Mapping[str, Flow]) -> None:
         self._flows = flows
@@ -82,11 +84,11 @@ class _Turns:
             return first
         return min(others, key=lambda name: self._worked.index(name) if name in self._worked else -1)
 
-    def note(self, name: str, error: Exception | None) -> None:
-        """Notes a pass."""
+    def note(self, name: str, error: Exception | None, seconds: float = 0.0) -> None:
+        """Notes a pass, and how long it took."""
         self._worked = [*(each for each in self._worked if each != name), name]
         _, before = self._failed.pop(name, (None, 0.0))
-        pause = ECHOES if self._flows[name].source.system == "tims" else 0.0
+        pause = max(ECHOES, REST * seconds) if self._flows[name].source.system == "tims" else 0.0
         if error:
             pause = min(max(before * 2, PAUSE), LONGEST_PAUSE)
             self._failed[name] = (error, pause)
@@ -133,12 +135,12 @@ def work(
             waiting = _waiting(runtime.engine, flows)
             name = turns.next(waiting)
             if name:
-                error: Exception | None = None
+                error, begun = None, time.monotonic()
                 try:
                     done.add(name, *one_pass(runtime, flows[name], run_id=run_id, over=over))
                 except Exception as raised:
                     error = raised
-                turns.note(name, error)
+                turns.note(name, error, time.monotonic() - begun)
             left = until - time.monotonic()
             if not name and left <= 0:
                 break
