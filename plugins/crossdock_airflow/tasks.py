@@ -6,6 +6,7 @@ Never: a rule of a flow; an import of pandas when a DAG file is read.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import time
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 HOUR = timedelta(hours=1)
 EVENTS_FOR = timedelta(minutes=30)  # at most; the next run, a quarter of an hour later, takes over
 OWNER = "crossdock"
-BEHIND = 5  # priority of processes ("nice") of all tasks but the one that works the channel's events
+BEHIND = 10  # priority of processes ("nice") of all tasks but the one that works the channel's events
 START = datetime.fromisoformat("2010-01-01T00:00:00+00:00")  # a backfill reaches no further back
 
 # What a person may ask of a run by hand. Without any of it the run does what the next scheduled one would do.
@@ -297,6 +298,9 @@ def work_events(system: str) -> dict[str, Any]:
     run_id = run_name(context["dag_run"].dag_id, context["run_id"])
     until, done = time.monotonic() + EVENTS_FOR.total_seconds(), events.Worked()
     its = {name: flow for name, flow in flows.all_flows().items() if flow.source.system == system}
+    events.prepare(its)
+    gc.collect()
+    gc.freeze()  # what was imported stays: to look at it again and again would stop a pass for a quarter of a second
     while True:
         try:
             with runtime() as opened:
