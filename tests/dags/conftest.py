@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _tests_do_not_give_way() -> None:
+    """A task that is run within the tests would leave their process behind all others."""
+    from crossdock_airflow import tasks
+
+    tasks.BEHIND = 0
+
+
 @pytest.fixture(scope="session")
 def bag() -> DagBag:
     """All DAG files, read."""

@@ -203,6 +203,21 @@ def test_every_task_ends_some_day_and_is_tried_again_by_the_type_of_its_error(ba
     assert all(task.has_retry_policy for task in _serialized(bag, name).tasks)
 
 
+def test_all_tasks_give_way_to_the_one_that_works_the_channels_events(
+    bag: DagBag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = {(name, task.task_id) for name in NAMES for task in bag.dags[name].tasks if task._pre_execute_hook is None}
+    assert first == {("events", "work_channel_advisor")}
+    (hook,) = {task._pre_execute_hook for task in bag.dags["orders"].tasks}
+    given: list[int] = []
+    monkeypatch.setattr("crossdock_airflow.tasks.BEHIND", 10)
+    monkeypatch.setattr("os.setpriority", lambda _which, _who, priority: given.append(priority))
+    for now in (0, 15):
+        monkeypatch.setattr("os.getpriority", lambda _which, _who, now=now: now)
+        hook(None)
+    assert given == [10, 15]
+
+
 def test_tasks_that_speak_to_a_system_use_its_pool_and_every_pool_is_made_at_the_start(bag: DagBag) -> None:
     made = json.loads((PROJECT / "include/config/pools.json").read_text())
     pools = {task.task_id: task.pool for task in bag.dags["orders"].tasks}
