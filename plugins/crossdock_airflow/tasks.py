@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import (  # type: ignore[attr-defined] # not in its stub
     Asset,
+    AssetAlias,
     AssetAny,
     AssetOrTimeSchedule,
     AsyncCallback,
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 HOUR = timedelta(hours=1)
 EVENTS_FOR = timedelta(minutes=30)  # at most; the next run, a quarter of an hour later, takes over
 OWNER = "crossdock"
+BY_EVENTS = AssetAlias("loaded by events")  # of whichever flows have loaded something in the run
 BEHIND = 10  # priority of processes ("nice") of all tasks but the one that works the channel's events
 START = datetime.fromisoformat("2010-01-01T00:00:00+00:00")  # a backfill reaches no further back
 
@@ -284,10 +286,10 @@ def run_batches(flow: str) -> dict[str, int]:
             return asdict(all_steps(opened, flows.get(flow), ids, run_id=run_id, over=over))
 
 
-@task(execution_timeout=2 * HOUR, retry_delay=timedelta(seconds=5))
+@task(execution_timeout=2 * HOUR, retry_delay=timedelta(seconds=5), outlets=[BY_EVENTS])
 def work_events(system: str) -> dict[str, Any]:
-    """Works a system's events as they come, until the next run takes over. Where the database is lost it is opened
-    again."""
+    """Works a system's events as they come, until the next run takes over; then tells other DAGs what was loaded. Where
+    the database is lost it is opened again."""
     from crossdock import flows
     from crossdock.errors import Transient
     from crossdock.steps import events
@@ -312,6 +314,9 @@ def work_events(system: str) -> dict[str, Any]:
                 raise
             log.warning("%s", lost)
             time.sleep(events.PAUSE)
+    for flow, counts in done.counts.items():
+        if counts.delivered:
+            context["outlet_events"][BY_EVENTS].add(loaded(flow), extra={"delivered": counts.delivered})
     return {"events": done.events, **{flow: str(counts) for flow, counts in done.counts.items()}}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from crossdock import cli
+from crossdock.cli import output
 from crossdock.receiver import sources
 from crossdock.store import webhook_events
 from crossdock.store.webhook_events import Event
@@ -48,6 +49,8 @@ def _shell(shop: Environment, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
     """Runs `crossdock events ...`: exit code, what it prints, its errors."""
+
+    monkeypatch.setattr(output.out, "width", 200)
 
     def run(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["crossdock", "events", *words])
