@@ -5,7 +5,8 @@
 else of an event is taken for true. A task for each system waits for its events, is woken by each that comes, reads the
 records and takes them through all five steps of their flow. A quarter of an hour later the next run prepares itself and
 takes over, with fresh code and connections: two runs at a time, one of which works. The one that ends tells other DAGs
-what was loaded, as their own loads do. **Writes** what the flows write, into the same tables and batches (`kind` event).
+what was loaded, as their own loads do. **Writes** what the flows write, into the same tables and batches (`kind`
+event).
 
 Where events stand in a storm, the flow's list is read in place of each record. The flows' own schedules go on: they
 find what nobody has rung for.
