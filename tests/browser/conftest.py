@@ -52,6 +52,7 @@ def shop(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     own."""
     folder = tmp_path_factory.mktemp("shop")
     with unhurried(folder / "config"), found_environment(postgres_url, "shop", folder / "systems") as environment:
+        environment.inbox = tmp_path_factory.mktemp("inbox")  # not the one of this checkout
         environment.part = 5
         for day in DAYS:
             environment.tick(day)
