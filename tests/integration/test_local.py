@@ -125,6 +125,27 @@ def test_only_its_owner_reaches_it(folder: Path) -> None:
     assert stat.S_IMODE((local.data_dir() / local.SOCKET).stat().st_mode) == 0o700
 
 
+def test_what_goes_away_while_the_folder_is_closed_stops_no_start(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sandbox empties its inbox while Airflow starts beside it."""
+    (folder / "inbox" / "stock" / "done").mkdir(parents=True)
+    stays = folder / "other" / "file"
+    stays.parent.mkdir()
+    stays.touch(0o644)
+    close = local._close
+
+    def emptied(place: Path) -> None:
+        close(place)
+        if place.name == "inbox":
+            shutil.rmtree(place)
+
+    monkeypatch.setattr(local, "_close", emptied)
+    local.keep_private()
+    assert stat.S_IMODE(stays.stat().st_mode) == 0o600
+    assert not (folder / "inbox").exists()
+
+
 def test_a_path_that_is_too_long_for_a_socket_works_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROSSDOCK_RUN_DIR", str(folder / ("long" * 30)))
     local.start()

@@ -85,14 +85,21 @@ def keep_private() -> None:
     """Makes the run folder, and closes it and what is made in it from now on to everybody but the owner. Postgres has a
     user of its own where we are root: it may pass through, and see nothing."""
     os.umask(OWNERS)
-    folder = run_dir()
+    folder = run_dir().resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    for place in (folder, *folder.rglob("*")):
-        ours = place != data_dir() and data_dir() not in place.parents
-        with contextlib.suppress(OSError):  # gone meanwhile, or another user's
-            if ours and not place.is_symlink() and (mode := stat.S_IMODE(place.stat().st_mode)) & OWNERS:
-                place.chmod(mode & ~OWNERS)
+    _close(folder)
+    for base, folders, files in os.walk(folder):  # which passes over what goes away meanwhile
+        folders[:] = [name for name in folders if Path(base, name) != data_dir()]
+        for name in (*folders, *files):
+            _close(Path(base, name))
     _let_postgres_pass()
+
+
+def _close(place: Path) -> None:
+    """Closes a file or folder to everybody but its owner."""
+    with contextlib.suppress(OSError):  # gone meanwhile, or another user's
+        if not place.is_symlink() and (mode := stat.S_IMODE(place.stat().st_mode)) & OWNERS:
+            place.chmod(mode & ~OWNERS)
 
 
 def _let_postgres_pass() -> None:
